@@ -1,0 +1,225 @@
+"""Device meshes: how arrays are laid over devices, and nothing else.
+
+One engine for one laptop core and many GPUs: `jax.jit` with `NamedSharding` on a mesh
+with three axes, each of which may have size 1:
+
+    data    the batch is split; parameters are copied
+    fsdp    the batch is split, and parameters and optimiser state too (ZeRO-3)
+    tensor  single layers are split, by the rules that a model names
+
+The axes are of type Auto, so models stay free of shardings and the numbers do not
+depend on the mesh (up to the order of float sums).
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxlab.core.errors import InputError
+from jaxlab.core.pytree import path_name
+from jaxlab.core.typing import Batch, PyTree
+
+__all__ = [
+    "AXES",
+    "ShardingRules",
+    "check_batch_size",
+    "init_sharded",
+    "make_mesh",
+    "parse_mesh",
+    "process_rows",
+    "replicate",
+    "shard_batch",
+    "state_shardings",
+    "use_cpu_devices",
+]
+
+AXES = ("data", "fsdp", "tensor")
+_BATCH_AXES = ("data", "fsdp")
+
+# (pattern of a parameter's path, spec), the first match counts; the spec may name only
+# the `tensor` axis: fsdp is laid on what is left, by shape.
+ShardingRules: TypeAlias = Sequence[tuple[str, P]]
+
+
+def parse_mesh(text: str) -> dict[str, int]:
+    """Read `data=2,fsdp=2` to sizes by axis; the empty text is no request.
+
+    Raises:
+        InputError: If an axis is unknown, given twice, or its size not positive.
+    """
+    sizes: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = part.partition("=")
+        if name not in AXES or name in sizes or not number.isdecimal() or number == "0":
+            raise InputError(
+                f"mesh {text!r}: {part!r} is not AXIS=SIZE with an axis of "
+                f"{', '.join(AXES)}, each at most once; for example --mesh data=2"
+            )
+        sizes[name] = int(number)
+    return sizes
+
+
+def use_cpu_devices(text: str) -> None:
+    """Let a CPU show as many virtual devices as the mesh asks for.
+
+    Has no effect on GPUs and TPUs, nor once JAX has started its devices.
+    """
+    wanted = math.prod(parse_mesh(text).values())
+    if wanted > 1:
+        try:
+            jax.config.update("jax_num_cpu_devices", wanted)
+        except RuntimeError:  # the devices are up already: make_mesh counts them
+            return
+
+
+def make_mesh(text: str = "") -> Mesh:
+    """Make a mesh from text such as `data=2,fsdp=2`.
+
+    Args:
+        text: Sizes by axis; axes not named have size 1. Empty: all devices on `data`.
+
+    Returns:
+        A mesh with the axes `data`, `fsdp` and `tensor` over the first devices.
+
+    Raises:
+        InputError: If the text cannot be read or asks for more devices than there are.
+    """
+    sizes = parse_mesh(text) or {"data": len(jax.devices())}
+    shape = tuple(sizes.get(axis, 1) for axis in AXES)
+    needed, found = math.prod(shape), jax.devices()
+    if needed > len(found):
+        raise InputError(
+            f"mesh {text!r} needs {needed} devices, but there are {len(found)} "
+            f"({found[0].platform}); use a smaller mesh, or on a CPU set "
+            f"JAX_NUM_CPU_DEVICES={needed} before Python starts"
+        )
+    types = (AxisType.Auto,) * len(AXES)
+    return jax.make_mesh(shape, AXES, types, devices=found[:needed])
+
+
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+    """Refuse a global batch that the mesh cannot split evenly.
+
+    Raises:
+        InputError: With the nearest sizes that work.
+    """
+    shares = math.prod(mesh.shape[axis] for axis in _BATCH_AXES)
+    if batch_size < 1 or batch_size % shares:
+        lower = batch_size // shares * shares
+        nearest = f"{lower} or {lower + shares}" if lower > 0 else f"{shares}"
+        raise InputError(
+            f"batch_size {batch_size} does not divide among {shares} devices "
+            f"(data x fsdp); use {nearest}"
+        )
+
+
+def process_rows(batch_size: int) -> slice:
+    """Give the rows of each global batch that this process loads."""
+    share = batch_size // jax.process_count()
+    start = jax.process_index() * share
+    return slice(start, start + share)
+
+
+def shard_batch(batch: Batch, mesh: Mesh) -> Batch:
+    """Lay this process's rows of a batch over the mesh, split along the first axis.
+
+    NumPy leaves are this process's share of the global batch. Leaves that are JAX
+    arrays already (a data set kept on the devices) stay where they are.
+    """
+    sharding = NamedSharding(mesh, P(_BATCH_AXES))
+
+    def place(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array):
+            return leaf
+        return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+
+    return jax.tree.map(place, batch)
+
+
+def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Copy a tree of this process's NumPy or JAX arrays to every device.
+
+    Always a copy: `device_put` may share buffers with its input, and a step that
+    donates its state would then delete the caller's arrays.
+    """
+    sharding = NamedSharding(mesh, P())
+
+    def place(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
+            leaf.dtype, jax.dtypes.prng_key
+        ):
+            return jax.jit(jax.numpy.copy, out_shardings=sharding)(leaf)
+        local = np.array(leaf)
+        return jax.make_array_from_process_local_data(sharding, local, local.shape)
+
+    return jax.tree.map(place, tree)
+
+
+def _spec(
+    path: str, shape: tuple[int, ...], mesh: Mesh, rules: ShardingRules, min_size: int
+) -> P:
+    spec: list[Any] = [None] * len(shape)
+    if mesh.shape["tensor"] > 1:
+        named = next((s for pattern, s in rules if re.search(pattern, path)), P())
+        for axis, name in enumerate(named):
+            # Stacked layers (scan) put their axes in front: rules count from the end.
+            from_end = axis - len(named)
+            if name is not None and shape[from_end] % mesh.shape["tensor"] == 0:
+                spec[from_end] = name
+    if mesh.shape["fsdp"] > 1 and math.prod(shape) >= min_size:
+        largest_first = sorted(range(len(shape)), key=lambda axis: -shape[axis])
+        for axis in largest_first:
+            if spec[axis] is None and shape[axis] % mesh.shape["fsdp"] == 0:
+                spec[axis] = "fsdp"
+                break
+    return P(*spec)
+
+
+def state_shardings(
+    state: PyTree, mesh: Mesh, *, rules: ShardingRules = (), min_size: int = 2**14
+) -> PyTree:
+    """Choose a sharding for each array of a state.
+
+    By rule, with no mark in the model: a `tensor` axis where a rule names one, then
+    `fsdp` on the largest axis that divides. Optimiser moments have the shapes and the
+    path endings of their parameters and so follow them.
+
+    Args:
+        state: Arrays or `jax.ShapeDtypeStruct`s.
+        mesh: The mesh.
+        rules: Tensor-parallel rules of the model, such as `vit.TENSOR_RULES`.
+        min_size: Arrays of fewer elements are copied: splitting would cost more
+            messages than it saves memory.
+
+    Returns:
+        A tree of `NamedSharding` of the same structure.
+    """
+
+    def choose(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        return NamedSharding(
+            mesh, _spec(path_name(path), leaf.shape, mesh, rules, min_size)
+        )
+
+    return jax.tree_util.tree_map_with_path(choose, state)
+
+
+def init_sharded(
+    init: Callable[..., PyTree],
+    mesh: Mesh,
+    *args: Any,
+    rules: ShardingRules = (),
+    min_size: int = 2**14,
+) -> PyTree:
+    """Run `init(*args)` jitted, its result laid over the mesh from the start.
+
+    No device ever holds an array that is meant to be split.
+    """
+    abstract = jax.eval_shape(init, *args)
+    shardings = state_shardings(abstract, mesh, rules=rules, min_size=min_size)
+    return jax.jit(init, out_shardings=shardings)(*args)

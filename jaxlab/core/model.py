@@ -1,0 +1,90 @@
+"""The `Model` pair: a network as two pure functions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from flax import linen as nn
+
+from jaxlab.core.typing import Array, Key, ModelState, Params
+
+__all__ = ["Model", "from_linen"]
+
+
+class InitFn(Protocol):
+    def __call__(
+        self, key: Key[Array, ""], *inputs: Any, **options: Any
+    ) -> tuple[Params, ModelState]: ...
+
+
+class ApplyFn(Protocol):
+    def __call__(
+        self,
+        params: Params,
+        model_state: ModelState,
+        *inputs: Any,
+        key: Key[Array, ""] | None = None,
+        train: bool = False,
+        **options: Any,
+    ) -> tuple[Any, ModelState]: ...
+
+
+class Model(NamedTuple):
+    """A network as a pair of pure functions.
+
+    `init(key, *inputs)` gives `(params, model_state)`; `apply(params, model_state,
+    *inputs, key=, train=)` gives `(outputs, model_state)`. `params` is what an
+    optimiser updates; `model_state` is what apply itself updates while training (batch
+    statistics, moving-average codebooks) and an empty dict for most models.
+
+    Anything that offers these two functions is a Model: Linen through `from_linen`,
+    plain functions, or a network of another library.
+    """
+
+    init: InitFn
+    apply: ApplyFn
+
+
+def from_linen(module: nn.Module, *, method: Callable[..., Any] | None = None) -> Model:
+    """Make a `Model` of a Linen module whose call takes a keyword `train`.
+
+    Hides Linen's `rngs=` and `mutable=`: the one key serves every random stream (Linen
+    folds the module's path into it), and a state changes only while training.
+
+    Args:
+        module: The network.
+        method: Another method than `__call__` to apply, such as `ViT.features`.
+
+    Returns:
+        The pair of pure functions.
+    """
+
+    def init(
+        key: Key[Array, ""], *inputs: Any, **options: Any
+    ) -> tuple[Params, ModelState]:
+        variables = dict(module.init(key, *inputs, train=False, **options))
+        params = variables.pop("params", {})
+        return params, variables
+
+    def apply(
+        params: Params,
+        model_state: ModelState,
+        *inputs: Any,
+        key: Key[Array, ""] | None = None,
+        train: bool = False,
+        **options: Any,
+    ) -> tuple[Any, ModelState]:
+        variables = {"params": params, **model_state}
+        rngs = {} if key is None else {"dropout": key}
+        mutable = list(model_state) if train else []
+        outputs, updated = module.apply(
+            variables,
+            *inputs,
+            train=train,
+            rngs=rngs,
+            mutable=mutable,
+            method=method,
+            **options,
+        )
+        return outputs, {**model_state, **updated}
+
+    return Model(init, apply)

@@ -1,0 +1,84 @@
+"""Compressed images to arrays, and a cache of whole decoded sets."""
+
+import hashlib
+import io
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from jaxlab.core.compilation import cache_folder
+from jaxlab.core.errors import InputError
+
+__all__ = ["cached_arrays", "decode_image", "files_key"]
+
+
+def decode_image(data: bytes, size: int, channels: int = 0) -> np.ndarray:
+    """Decode PNG, JPEG and the like to uint8 `(y, x, c)`.
+
+    Args:
+        data: The file's bytes.
+        size: Pixels a side after scaling the shorter side and cropping the centre; 0
+            leaves the image as it is.
+        channels: 1 or 3; 0: as stored (1 for grey, else 3).
+
+    Raises:
+        InputError: If the bytes are not an image.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(f"not a readable image: {error}") from None
+    is_grey = channels == 1 or (channels == 0 and image.mode in ("L", "1"))
+    image = image.convert("L" if is_grey else "RGB")
+    if size:
+        image = _resize_and_crop(image, size)
+    array = np.asarray(image)
+    return array[..., None] if is_grey else array
+
+
+def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    scale = size / min(width, height)
+    if scale != 1:
+        shape = (max(round(width * scale), size), max(round(height * scale), size))
+        image = image.resize(shape, Image.Resampling.BICUBIC)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def files_key(files: Iterable[pathlib.Path], *details: Any) -> str:
+    """Make a key that changes when one of the files does (by size and time)."""
+    digest = hashlib.sha256(repr(details).encode())
+    for file in sorted(files):
+        stat = file.stat()
+        digest.update(f"{file.absolute()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def cached_arrays(
+    key: str, make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Make arrays once and keep them below `cache_folder()`.
+
+    A cache that cannot be read is made again; one that cannot be written is skipped.
+    """
+    file = cache_folder() / "images" / f"{key}.npz"
+    try:
+        with np.load(file) as saved:
+            return dict(saved)
+    except (OSError, ValueError, EOFError, KeyError):
+        arrays = make()
+    part = file.with_suffix(f".{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as stream:
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        part.replace(file)
+    except OSError:
+        part.unlink(missing_ok=True)
+    return arrays

@@ -1,0 +1,74 @@
+"""Downloads that fail fast and never leave half a file."""
+
+import pathlib
+import socket
+import sys
+import threading
+import urllib.parse
+import urllib.request
+
+__all__ = ["download"]
+
+_SECONDS_TO_CONNECT = 6.0
+_SECONDS_WITHOUT_BYTES = 15.0
+
+
+def download(url: str, path: pathlib.Path) -> pathlib.Path:
+    """Fetch a file unless it is there.
+
+    Args:
+        url: Where from.
+        path: Where to; written beside as `.part` first, and renamed when complete.
+
+    Raises:
+        OSError: If there is no network (within seven seconds) or the transfer fails.
+    """
+    if path.is_file():
+        return path
+    _check_reachable(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(path.suffix + ".part")
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=_SECONDS_WITHOUT_BYTES) as response,
+            part.open("wb") as file,
+        ):
+            total = int(response.headers.get("Content-Length", 0))
+            while block := response.read(2**20):
+                file.write(block)
+                _show(path.name, file.tell(), total)
+        if total and part.stat().st_size != total:
+            raise OSError(f"{url} broke off after {part.stat().st_size} of {total} bytes")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _check_reachable(url: str) -> None:
+    """Try to connect in a thread, since looking up a name has no time-out."""
+    parts = urllib.parse.urlsplit(url)
+    address = (parts.hostname or "", parts.port or 443)
+    reached: list[OSError | None] = []
+
+    def connect() -> None:
+        try:
+            socket.create_connection(address, _SECONDS_TO_CONNECT - 1).close()
+            reached.append(None)
+        except OSError as error:
+            reached.append(error)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(_SECONDS_TO_CONNECT)
+    if not reached:
+        raise TimeoutError(f"no answer from {address[0]}")
+    if reached[0] is not None:
+        raise OSError(f"cannot reach {address[0]}: {reached[0]}")
+
+
+def _show(name: str, done: int, total: int) -> None:
+    share = f" of {total / 1e6:.0f}" if total else ""
+    end = "\n" if done == total else ""
+    sys.stderr.write(f"\rdownloading {name}: {done / 1e6:.0f}{share} MB{end}")
+    sys.stderr.flush()

@@ -1,0 +1,104 @@
+"""Image classification sets: what one is, and finding one by name or path."""
+
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+
+from jaxlab.core.errors import InputError
+from jaxlab.data.batches import Source
+
+__all__ = ["ArraySource", "ImageData", "find_images"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySource:
+    """Examples held in memory.
+
+    Attributes:
+        image: uint8, `(n, y, x, c)`.
+        label: int32, `(n,)`.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        return {"image": self.image[index], "label": self.label[index]}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData:
+    """An image classification set.
+
+    Attributes:
+        name: As given on the command line.
+        train: Examples to learn from.
+        test: Examples held out.
+        class_names: By label.
+        shape: Rows, columns and channels of every image.
+    """
+
+    name: str
+    train: Source
+    test: Source
+    class_names: tuple[str, ...]
+    shape: tuple[int, int, int]
+
+
+def default_data_dir() -> pathlib.Path:
+    """Give `$TFDS_DATA_DIR`, or TFDS's own default folder."""
+    chosen = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    return pathlib.Path(chosen).expanduser()
+
+
+def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageData:
+    """Find an image set; never another one in its stead.
+
+    Args:
+        name: `digits` (ships with scikit-learn, always there); `cifar10`, `cifar100`,
+            `mnist` or any TFDS image set with labels; a path to an `.npz` file; a path
+            to a folder of images with one folder a class.
+        data_dir: Where TFDS sets and archives lie; by default `default_data_dir()`.
+        image_size: Resize images of folders and of sets of mixed sizes to this many
+            pixels a side (shorter side scaled, then centre cropped); 0: as they are.
+
+    Returns:
+        The data, with every image uint8.
+
+    Raises:
+        InputError: Within ten seconds, if the set is not there and cannot be fetched,
+            with the place to put it.
+    """
+    # Each source brings libraries of its own, loaded only when asked for.
+    if name == "digits":
+        from jaxlab.data.local_images import digits
+
+        return digits()
+    path = pathlib.Path(name).expanduser()
+    if path.suffix == ".npz":
+        from jaxlab.data.local_images import npz_images
+
+        return npz_images(path)
+    if path.is_dir() or os.sep in name:
+        from jaxlab.data.local_images import folder_images
+
+        return folder_images(path, image_size)
+    folder = pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+    from jaxlab.data.archives import ARCHIVES, archive_images
+    from jaxlab.data.tfds_images import tfds_images
+
+    found = tfds_images(name, folder, image_size)
+    if found is not None:
+        return found
+    if name in ARCHIVES:
+        return archive_images(name, folder)
+    raise InputError(
+        f"data {name!r} was not found: no prepared TFDS set in {folder / name} and no "
+        f"folder or .npz file of that name; prepare it with TFDS in array_record format "
+        "and give --data-dir or TFDS_DATA_DIR, or try --data digits, which needs no files"
+    )

@@ -1,0 +1,167 @@
+"""Image sets that need no network: digits, npz files, folders of images."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from jaxlab.core.errors import InputError
+from jaxlab.data.decode import decode_image
+from jaxlab.data.images import ArraySource, ImageData
+
+__all__ = ["FolderSource", "digits", "folder_images", "npz_images"]
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+def digits() -> ImageData:
+    """Give scikit-learn's 1797 handwritten digits, 8 x 8 pixels, one channel.
+
+    Every fifth is held out: 1438 to learn from, 359 to test.
+
+    References:
+        Alpaydin & Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI.
+    """
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    labels = labels.astype(np.int32)
+    is_test = np.arange(len(labels)) % 5 == 4
+    return ImageData(
+        "digits",
+        ArraySource(pixels[~is_test], labels[~is_test]),
+        ArraySource(pixels[is_test], labels[is_test]),
+        tuple("0123456789"),
+        (8, 8, 1),
+    )
+
+
+def npz_images(path: pathlib.Path) -> ImageData:
+    """Read an `.npz` file with `x_train, y_train, x_test, y_test`.
+
+    MedMNIST's names (`train_images, train_labels, ...`) are understood too.
+
+    Raises:
+        InputError: If the file or an array is missing or has the wrong type or shape.
+    """
+    if not path.is_file():
+        raise InputError(f"data {path}: no such file")
+    with np.load(path) as file:
+        arrays = dict(file)
+    sources = {}
+    for split in ("train", "test"):
+        image = arrays.get(f"x_{split}", arrays.get(f"{split}_images"))
+        label = arrays.get(f"y_{split}", arrays.get(f"{split}_labels"))
+        if image is None or label is None:
+            raise InputError(
+                f"data {path} holds {', '.join(sorted(arrays))}; it must hold x_train, "
+                "y_train, x_test and y_test"
+            )
+        sources[split] = _checked(image, label.reshape(-1), f"{path} ({split})")
+    train, test = sources["train"], sources["test"]
+    if train.image.shape[1:] != test.image.shape[1:]:
+        raise InputError(
+            f"data {path}: train images are {train.image.shape[1:]}, test images "
+            f"{test.image.shape[1:]}; they must agree"
+        )
+    count = int(max(train.label.max(), test.label.max())) + 1
+    names = tuple(map(str, range(count)))
+    return ImageData(str(path), train, test, names, train.image.shape[1:])
+
+
+def _checked(image: np.ndarray, label: np.ndarray, where: str) -> ArraySource:
+    if image.ndim == 3:
+        image = image[..., None]
+    if image.dtype != np.uint8 or image.ndim != 4 or not len(image):
+        raise InputError(
+            f"data {where}: images are {image.dtype} {image.shape}; they must be uint8 "
+            "(0 to 255) of shape (n, rows, columns) or (n, rows, columns, channels)"
+        )
+    if label.dtype.kind not in "iu" or len(label) != len(image) or label.min() < 0:
+        raise InputError(
+            f"data {where}: labels are {label.dtype} {label.shape} for {len(image)} "
+            "images; they must be class numbers from 0, one an image"
+        )
+    return ArraySource(image, label.astype(np.int32))
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderSource:
+    """Image files, decoded when they are asked for."""
+
+    paths: tuple[str, ...]
+    labels: tuple[int, ...]
+    size: int
+    shape: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        images = [self._image(self.paths[i]) for i in index]
+        labels = [self.labels[i] for i in index]
+        return {"image": np.stack(images), "label": np.array(labels, np.int32)}
+
+    def _image(self, path: str) -> np.ndarray:
+        try:
+            image = decode_image(
+                pathlib.Path(path).read_bytes(), self.size, self.shape[2]
+            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        if image.shape != self.shape:
+            raise InputError(
+                f"image {path} is {image.shape}, the first one {self.shape}; give "
+                "--image-size to bring all to one size"
+            )
+        return image
+
+
+def folder_images(path: pathlib.Path, image_size: int = 0) -> ImageData:
+    """Read a folder with one folder of images a class.
+
+    `PATH/train/CLASS/*` and `PATH/test/CLASS/*` (or `val`); or `PATH/CLASS/*`, of
+    which every tenth image, in the order of the names, is held out.
+
+    Raises:
+        InputError: If the folder is not laid out like that, or sizes differ and no
+            `image_size` is given.
+    """
+    if not path.is_dir():
+        raise InputError(f"data {path}: no such folder")
+    tests = [path / name for name in ("test", "val", "validation")]
+    test = next((folder for folder in tests if folder.is_dir()), None)
+    if (path / "train").is_dir() and test is not None:
+        names = _class_names(path / "train")
+        train_files, test_files = _files(path / "train", names), _files(test, names)
+    else:
+        names = _class_names(path)
+        files = _files(path, names)
+        train_files = [f for i, f in enumerate(files) if i % 10 != 9]
+        test_files = files[9::10]
+    if not train_files or not test_files:
+        raise InputError(
+            f"data {path}: {len(train_files)} images to train on and {len(test_files)} "
+            "to test on; lay them out as train/CLASS/*.png and test/CLASS/*.png"
+        )
+    first = decode_image(pathlib.Path(train_files[0][0]).read_bytes(), image_size)
+    shape = (first.shape[0], first.shape[1], first.shape[2])
+    train, test_source = (
+        FolderSource(*map(tuple, zip(*files, strict=True)), image_size, shape)
+        for files in (train_files, test_files)
+    )
+    return ImageData(str(path), train, test_source, names, shape)
+
+
+def _class_names(path: pathlib.Path) -> tuple[str, ...]:
+    return tuple(sorted(folder.name for folder in path.iterdir() if folder.is_dir()))
+
+
+def _files(path: pathlib.Path, names: tuple[str, ...]) -> list[tuple[str, int]]:
+    return [
+        (str(file), label)
+        for label, name in enumerate(names)
+        for file in sorted((path / name).rglob("*"))
+        if file.suffix.lower() in _SUFFIXES
+    ]

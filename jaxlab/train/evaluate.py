@@ -1,0 +1,65 @@
+"""Exact evaluation: every example once, padding masked, means in float64."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxlab.core.batch import materialize
+from jaxlab.core.mesh import shard_batch
+from jaxlab.core.typing import Array, Batch, PyTree
+
+__all__ = ["PerExample", "make_collector"]
+
+# (state, batch) -> arrays by name, each with one row an example.
+PerExample: TypeAlias = Callable[[PyTree, Batch], dict[str, Array]]
+
+
+def make_collector(
+    per_example: PerExample, batches: Callable[[], Iterable[Batch]], mesh: Mesh
+) -> Callable[[PyTree], dict[str, np.ndarray]]:
+    """Make a function that runs `per_example` over a whole data set.
+
+    Args:
+        per_example: Computes values per example, not means, so that any statistic of
+            the data set is exact: `{"loss": ..., "correct": ..., "prediction": ...}`.
+        batches: Gives the batches of the data set, each a pair `(batch, size)`: of the
+            rows, the first `size` are examples and the rest is padding.
+        mesh: The mesh of the state.
+
+    Returns:
+        A function of the state that gives the values of all examples, in order, as
+        NumPy arrays; `float(values["correct"].mean())` is the accuracy. Asked again
+        for the state of the last call, it answers at once.
+    """
+    compiled = jax.jit(lambda state, batch: per_example(state, materialize(batch)))
+    last: list[Any] = [None, {}]
+
+    def collect(state: PyTree) -> dict[str, np.ndarray]:
+        if state is last[0]:
+            return last[1]
+        parts: list[tuple[dict[str, Array], int]] = [
+            (compiled(state, shard_batch(batch, mesh)), size)
+            for batch, size in batches()
+        ]
+        last[:] = [
+            state,
+            {
+                name: np.concatenate([_local(out[name])[:size] for out, size in parts])
+                for name in parts[0][0]
+            },
+        ]
+        return last[1]
+
+    return collect
+
+
+def _local(array: Any) -> np.ndarray:
+    """Bring an array to the host, from all processes where there are several."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+    return np.asarray(array)

@@ -1,0 +1,260 @@
+"""The loop: run a step until the end, log, evaluate, save, stop in good order."""
+
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+from jaxlab.core.batch import materialize
+from jaxlab.core.distributed import is_main_process
+from jaxlab.core.pytree import flat_paths
+from jaxlab.core.typing import Batch, Metrics, PyTree
+from jaxlab.train.checkpoint import Checkpoints
+from jaxlab.train.interrupts import Interrupted, Interrupts
+from jaxlab.train.progress import Progress, make_progress
+from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.step import Step
+
+__all__ = ["Batches", "NonFiniteError", "fit"]
+
+# The batches of a run from a given step on: a pure function of (seed, step).
+Batches: TypeAlias = Callable[[int], Iterator[Batch]]
+
+
+class NonFiniteError(FloatingPointError):
+    """A metric became NaN or infinite.
+
+    Attributes:
+        step: The first update (from 0) whose metrics are not finite.
+        folder: Holds the state before that update and its batch.
+    """
+
+    def __init__(self, message: str, step: int, folder: pathlib.Path) -> None:
+        super().__init__(message)
+        self.step, self.folder = step, folder
+
+
+def fit(
+    step: Step,
+    state: PyTree,
+    batches: Batches,
+    *,
+    steps: int,
+    batch_size: int,
+    run: RunFolder,
+    evaluate: Callable[[PyTree], dict[str, float]] | None = None,
+    eval_every: int = 0,
+    best: str = "",
+) -> PyTree:
+    """Train from the newest checkpoint of the run, or from `state`, to the last step.
+
+    Knows nothing of networks and losses: `state` is any pytree of arrays and `step`
+    any function that maps it on. At the end of a run that was killed and resumed, the
+    state equals that of an uninterrupted one bit for bit.
+
+    Args:
+        step: A compiled `step(state, batch) -> state, metrics`; metrics are scalars.
+        state: The initial state, laid out as the step wants it.
+        batches: Gives an iterator over the batches from a step on.
+        steps: Updates of the whole run.
+        batch_size: Examples an update, for the speed.
+        run: The run's folder; its options say how often to log and save.
+        evaluate: Gives the metrics of a held-out set; logged as `test/...`, every
+            `eval_every` updates and after the last.
+        eval_every: Updates between evaluations; 0: only after the last.
+        best: The evaluated metric whose largest value (with a leading `-`: smallest)
+            marks the best checkpoint.
+
+    Returns:
+        The last state.
+
+    Raises:
+        NonFiniteError: When a metric is not finite; the state is not saved then, but
+            the state before the offending step and its batch are.
+        Interrupted: After Ctrl-C or SIGTERM, when the state is saved.
+    """
+    return _Loop(step, batches, steps, batch_size, run, evaluate, eval_every, best).run(
+        state
+    )
+
+
+class _Loop:
+    def __init__(
+        self,
+        step: Step,
+        batches: Batches,
+        steps: int,
+        batch_size: int,
+        run: RunFolder,
+        evaluate: Callable[[PyTree], dict[str, float]] | None,
+        eval_every: int,
+        best: str,
+    ) -> None:
+        self.step, self.batches, self.steps = step, batches, steps
+        self.folder, self.evaluate, self.eval_every = run, evaluate, eval_every
+        self.best_name = best.removeprefix("-")
+        self.best_sign = -1.0 if best.startswith("-") else 1.0
+        self.batch_size = batch_size
+        self.pending: list[Metrics] = []  # of the last updates, still on the device
+        self.sums: dict[str, float] = {}  # of the row that is being collected
+        self.count = 0
+        self.earlier_seconds = 0.0  # of training, in the sessions before this one
+        self.since = time.perf_counter()
+
+    def run(self, state: PyTree) -> PyTree:
+        self.abstract = jax.tree.map(_abstract, state)
+        state, start = self._resume(state)
+        progress = make_progress(
+            start, self.steps, self.batch_size, visible=is_main_process()
+        )
+        if start:
+            progress.say(f"resumed from step {start} in {self.folder.path}")
+        stream = self.batches(start)
+        try:
+            with Interrupts() as interrupts:
+                state = self._train(state, start, stream, progress, interrupts)
+        finally:
+            progress.close()
+            if hasattr(stream, "close"):
+                stream.close()  # ends worker processes
+        self.folder.training_seconds = self._training_seconds()
+        return state
+
+    def _resume(self, state: PyTree) -> tuple[PyTree, int]:
+        saved = self.folder.checkpoints
+        if saved.latest_step() is None:
+            saved.save(0, state, self._meta())  # a NaN can be replayed from here
+            return state, 0
+        state, meta, start = saved.restore(self.abstract)
+        self.sums, self.count = meta["sums"], meta["count"]
+        self.earlier_seconds = meta["training_seconds"]
+        self.folder.resume_metrics(start)
+        return state, start
+
+    def _train(
+        self,
+        state: PyTree,
+        start: int,
+        stream: Iterator[Batch],
+        progress: Progress,
+        interrupts: Interrupts,
+    ) -> PyTree:
+        options = self.folder.options
+        self.since = time.perf_counter()
+        for done in range(start + 1, self.steps + 1):
+            state, metrics = self.step(state, next(stream))
+            self.pending.append(metrics)
+            if len(self.pending) > 2:  # stay at most two updates ahead of the device
+                jax.block_until_ready(self.pending[-3])
+            progress.step(done)
+            is_last = done == self.steps
+            stops = not is_last and self._agree(interrupts.received, done)
+            if is_last or done % options.log_every == 0:
+                self._write_row(done, progress)
+            if self.evaluate is not None and (
+                is_last or (self.eval_every and done % self.eval_every == 0)
+            ):
+                self._evaluate(done, state, progress)
+            elif is_last or stops or done % options.save_every == 0:
+                self._save(done, state)
+            if stops:
+                self._stop(done, stops)
+        return state
+
+    def _agree(self, received: int | None, done: int) -> int:
+        """Give the signal to stop for, the same on all processes."""
+        if jax.process_count() == 1:
+            return received or 0
+        if done % self.folder.options.log_every:
+            return 0  # asking the others each step would be slow
+        from jax.experimental import multihost_utils
+
+        return int(np.max(multihost_utils.process_allgather(np.int32(received or 0))))
+
+    def _fetch(self, done: int) -> None:
+        """Bring the pending metrics to the host; stop if one is not finite."""
+        first = done - len(self.pending)
+        fetched = jax.device_get(self.pending)
+        self.pending.clear()
+        for offset, metrics in enumerate(fetched):
+            values = {name: float(value) for name, value in metrics.items()}
+            if not all(map(math.isfinite, values.values())):
+                self._stop_non_finite(first + offset, values)
+            for name, value in values.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value
+            self.count += 1
+
+    def _write_row(self, done: int, progress: Progress) -> None:
+        self._fetch(done)
+        row = {f"train/{name}": total / self.count for name, total in self.sums.items()}
+        row["seconds"] = round(self._training_seconds(), 3)
+        self.sums, self.count = {}, 0
+        self.folder.log(done, row)
+        progress.log(row)
+
+    def _evaluate(self, done: int, state: PyTree, progress: Progress) -> None:
+        assert self.evaluate is not None
+        self._fetch(done)
+        before = time.perf_counter()
+        values = self.evaluate(state)
+        self.since += time.perf_counter() - before  # not training time
+        row = {f"test/{name}": float(value) for name, value in values.items()}
+        self.folder.log(done, row)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
+        progress.say(f"step {done}/{self.steps}  {text}")
+        score = self.best_sign * values[self.best_name] if self.best_name else None
+        self._save(done, state, score)
+
+    def _save(self, done: int, state: PyTree, score: float | None = None) -> None:
+        self._fetch(done)
+        self.folder.checkpoints.save(done, state, self._meta(), score)
+
+    def _stop(self, done: int, signum: int) -> None:
+        self.folder.checkpoints.wait()
+        raise Interrupted(
+            f"stopped after step {done} of {self.steps} and saved it; the same command "
+            f"with --run-dir {self.folder.path} goes on from there",
+            signum,
+        )
+
+    def _training_seconds(self) -> float:
+        return self.earlier_seconds + time.perf_counter() - self.since
+
+    def _meta(self) -> dict[str, Any]:
+        return {
+            "sums": self.sums,
+            "count": self.count,
+            "training_seconds": self._training_seconds(),
+        }
+
+    def _stop_non_finite(self, offending: int, values: dict[str, float]) -> None:
+        """Keep the state before a bad update and its batch, then raise.
+
+        The bad update has overwritten the state; but a run is a pure function of its
+        seed, so the newest checkpoint can be replayed up to it.
+        """
+        state, _, start = self.folder.checkpoints.restore(self.abstract)
+        stream = self.batches(start)
+        for _ in range(start, offending):
+            state, _ = self.step(state, next(stream))
+        folder = self.folder.path / f"non_finite_{offending}"
+        with Checkpoints(folder / "checkpoints") as kept:
+            kept.save(offending, state, {"metrics": values})
+        batch = flat_paths(materialize(next(stream)))
+        if is_main_process():
+            np.savez(folder / "batch.npz", **jax.device_get(batch))
+        bad = ", ".join(f"{n} is {v}" for n, v in values.items() if not math.isfinite(v))
+        raise NonFiniteError(
+            f"{bad} at step {offending}; the state before it and its batch are kept in "
+            f"{folder}. Often a smaller learning rate or clipping helps",
+            offending,
+            folder,
+        )
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

@@ -1,0 +1,91 @@
+"""Optimisers and schedules: optax, with the choices of the field's recipes."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlab.core.errors import InputError
+from jaxlab.core.pytree import path_name
+from jaxlab.core.typing import Params, PyTree
+
+__all__ = ["adamw", "decay_mask", "warmup_cosine"]
+
+
+def warmup_cosine(
+    peak: float, steps: int, *, warmup_steps: int = 0, end: float = 0.0
+) -> optax.Schedule:
+    """Rise linearly to `peak`, then fall along half a cosine to `end`.
+
+    Args:
+        peak: Largest learning rate.
+        steps: Length of the run, warm-up included, in updates.
+        warmup_steps: Updates of the rise; step 0 already moves.
+        end: Learning rate after the last step.
+
+    Raises:
+        InputError: If the warm-up is negative or not shorter than the run.
+    """
+    if not 0 <= warmup_steps < max(steps, 1):
+        raise InputError(
+            f"warmup_steps {warmup_steps} must lie between 0 and steps - 1 = "
+            f"{steps - 1}; give a longer run or a shorter warm-up"
+        )
+    cosine = optax.cosine_decay_schedule(
+        peak, max(steps - warmup_steps, 1), end / peak if peak else 0.0
+    )
+    if warmup_steps == 0:
+        return cosine
+    rise = optax.linear_schedule(peak / warmup_steps, peak, max(warmup_steps - 1, 1))
+    return optax.join_schedules([rise, cosine], [warmup_steps])
+
+
+def decay_mask(params: Params) -> PyTree:
+    """Mark what weight decay applies to: matrices and convolution kernels.
+
+    Biases, normalisation scales, position embeddings and tokens are left alone, as in
+    DeiT and big_vision.
+    """
+
+    def decays(path: tuple, leaf: jax.Array) -> bool:
+        return path_name(path).rsplit("/", 1)[-1] == "kernel"
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def adamw(
+    learning_rate: float | optax.Schedule,
+    *,
+    weight_decay: float = 0.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    clip_norm: float = 0.0,
+    mu_dtype: jnp.dtype | None = None,
+) -> optax.GradientTransformation:
+    """AdamW with decoupled, masked decay after clipping by the global norm.
+
+    Args:
+        learning_rate: A number or a schedule.
+        weight_decay: Decoupled decay, multiplied by the learning rate; see
+            `decay_mask` for what it touches.
+        b1: Decay of the first moment.
+        b2: Decay of the second moment.
+        eps: Added outside the root.
+        clip_norm: Largest norm of the whole gradient; 0 does not clip.
+        mu_dtype: Store the first moment in this dtype (bfloat16 halves it).
+
+    References:
+        Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization",
+        https://arxiv.org/abs/1711.05101.
+    """
+    clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
+    update = optax.adamw(
+        learning_rate,
+        b1=b1,
+        b2=b2,
+        eps=eps,
+        weight_decay=weight_decay,
+        mask=decay_mask,
+        mu_dtype=mu_dtype,
+    )
+    return optax.chain(clip, update)

@@ -1,0 +1,222 @@
+"""The folder of a run: its configuration, metrics, checkpoints, pictures, summary."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import sys
+import time
+from typing import Any, TextIO
+
+import jax
+
+from jaxlab.core.distributed import is_main_process
+from jaxlab.core.errors import InputError
+from jaxlab.train.checkpoint import Checkpoints
+
+try:
+    import fcntl
+except ImportError:  # no advisory locks on Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["RunFolder", "RunOptions", "read_metrics"]
+
+_PACKAGES = ("jaxlab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Where and how a run runs; never what it computes, so free to differ on resume."""
+
+    run_dir: str = ""
+    """Run folder; the same again resumes. Default: runs/EXPERIMENT/TIME"""
+    data_dir: str = ""
+    """Folder of the data. Default: $TFDS_DATA_DIR, else ~/tensorflow_datasets"""
+    mesh: str = ""
+    """Devices by axis, as data=2,fsdp=4. Default: all on data"""
+    stream_workers: int = -1
+    """Processes that read the data; 0 reads in this one, -1 keeps it on the device"""
+    distributed: str = ""
+    """Join the processes of a cluster: auto, or HOST:PORT,PROCESSES,INDEX"""
+    log_every: int = 20
+    """Updates between two rows of metrics"""
+    save_every: int = 500
+    """Updates between two checkpoints, beside those at evaluations"""
+
+
+class RunFolder:
+    """One run on disk.
+
+    Opening a new folder writes `config.json`; opening an existing one checks that it
+    holds the same configuration. Nothing that is there is ever overwritten by another
+    run: a second process on the folder is refused, and so is another configuration.
+    """
+
+    def __init__(self, experiment: str, config: Any) -> None:
+        """Open or make the folder of a run.
+
+        Args:
+            experiment: Its name, such as `vit_cifar`.
+            config: A frozen dataclass whose field `run` is a `RunOptions`; all other
+                fields define what the run computes.
+
+        Raises:
+            InputError: If the folder holds another run, or is in use.
+        """
+        self.experiment, self.options = experiment, config.run
+        self._started = time.perf_counter()
+        self._is_main = is_main_process()
+        self.path = self._choose_path(self.options.run_dir)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._take_lock() if self._is_main else None
+        self._check_config(config)
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
+        self._rows: TextIO | None = None
+        self._board: Any = None
+        self._board_start = 0
+        self.training_seconds = 0.0  # set by the loop, over all sessions of the run
+
+    def _choose_path(self, run_dir: str) -> pathlib.Path:
+        if run_dir:
+            return pathlib.Path(run_dir).expanduser()
+        if jax.process_count() > 1:
+            raise InputError("several processes need one run folder: give --run-dir")
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = pathlib.Path("runs") / self.experiment
+        tries = [now, *(f"{now}-{number}" for number in range(2, 1000))]
+        return next(folder / name for name in tries if not (folder / name).exists())
+
+    def _take_lock(self) -> TextIO:
+        lock = (self.path / ".lock").open("w")
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"run folder {self.path} is in use by another process; wait for it, "
+                "or give another --run-dir"
+            ) from None
+        return lock
+
+    def _check_config(self, config: Any) -> None:
+        wanted = _as_json(config)
+        file = self.path / "config.json"
+        if file.exists():
+            found = json.loads(file.read_text())
+            if found["experiment"] != self.experiment:
+                raise InputError(
+                    f"run folder {self.path} belongs to {found['experiment']}, not "
+                    f"{self.experiment}; give another --run-dir"
+                )
+            different = _difference(found["config"], wanted)
+            if different:
+                raise InputError(
+                    f"run folder {self.path} holds another run: "
+                    f"{'; '.join(different)}. Give the same values to resume it, or "
+                    "another --run-dir"
+                )
+        elif any(p.name != ".lock" for p in self.path.iterdir()) and self._is_main:
+            raise InputError(
+                f"folder {self.path} is neither empty nor a run folder; give another "
+                "--run-dir"
+            )
+        if self._is_main and not file.exists():
+            _write_json(file, {"experiment": self.experiment, "config": wanted})
+
+    def resume_metrics(self, step: int) -> None:
+        """Drop the rows after `step`, which will be computed again."""
+        self._board_start = step
+        file = self.path / "metrics.jsonl"
+        if not self._is_main or not file.exists():
+            return
+        kept = [row for row in read_metrics(self.path) if row["step"] <= step]
+        _write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Append a row to `metrics.jsonl` and to the TensorBoard events."""
+        if not self._is_main:
+            return
+        if self._rows is None:
+            # Imported here since it takes long and the first step need not wait.
+            from tensorboardX import SummaryWriter
+
+            self._rows = (self.path / "metrics.jsonl").open("a")
+            self._board = SummaryWriter(
+                str(self.path / "tensorboard"), purge_step=self._board_start + 1
+            )
+        self._rows.write(json.dumps({"step": step, **values}) + "\n")
+        self._rows.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def summarize(self, metrics: dict[str, float], **facts: Any) -> dict[str, Any]:
+        """Write `summary.json`: the final metrics and what is needed to judge them."""
+        device = jax.devices()[0]
+        summary = {
+            "experiment": self.experiment,
+            "metrics": metrics,
+            **facts,
+            "training_seconds": round(self.training_seconds, 3),
+            "total_seconds": round(time.perf_counter() - self._started, 3),
+            "command": " ".join(sys.orig_argv),
+            "device": f"{device.device_kind} x {jax.device_count()}",
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "python": platform.python_version(),
+            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        }
+        if self._is_main:
+            _write_json(self.path / "summary.json", summary)
+        return summary
+
+    def close(self) -> None:
+        """Finish what is being written and let the folder go."""
+        self.checkpoints.close()
+        for stream in (self._rows, self._board, self._lock):
+            if stream is not None:
+                stream.close()
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_metrics(folder: str | pathlib.Path) -> list[dict[str, float]]:
+    """Read the rows of `metrics.jsonl`; a last row cut off by a kill is left out."""
+    rows = []
+    file = pathlib.Path(folder) / "metrics.jsonl"
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _as_json(config: Any) -> dict[str, Any]:
+    fields = dataclasses.asdict(config)
+    fields.pop("run")
+    return json.loads(json.dumps(fields))  # tuples become lists, as in the file
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    return [
+        f"{name} is {found.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name, ...) != wanted.get(name, ...)
+    ]
+
+
+def _write_text(file: pathlib.Path, text: str) -> None:
+    """Replace a file at once, so that a kill leaves the old or the new one."""
+    part = file.with_suffix(file.suffix + ".part")
+    part.write_text(text)
+    part.replace(file)
+
+
+def _write_json(file: pathlib.Path, data: Any) -> None:
+    _write_text(file, json.dumps(data, indent=2) + "\n")

@@ -1,0 +1,151 @@
+"""One supervised update as a pure function."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlab.core.typing import (
+    Array,
+    Batch,
+    Key,
+    Metrics,
+    ModelState,
+    Params,
+    PyTree,
+    Scalar,
+)
+from jaxlab.train.state import TrainState
+
+__all__ = ["LossFn", "Step", "make_train_step"]
+
+# (params, model_state, batch, key) -> (loss, (model_state, metrics)); the loss and the
+# metrics are means over the batch.
+LossFn: TypeAlias = Callable[
+    [Params, ModelState, Batch, Key[Array, ""]],
+    tuple[Scalar, tuple[ModelState, Metrics]],
+]
+# The loop knows no more than this of a trainer: any state pytree, any batch.
+Step: TypeAlias = Callable[[PyTree, Batch], tuple[PyTree, Metrics]]
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    *,
+    schedule: optax.Schedule | None = None,
+    accumulate_steps: int = 1,
+    ema_decay: float = 0.0,
+    axis_name: str | None = None,
+) -> Step:
+    """Make `step(state, batch) -> state, metrics` for one loss and one optimiser.
+
+    Not jitted: `engine.compile_step` does that, for a mesh. Trainers of several losses
+    (GAN) write their own such function; nothing else depends on this one.
+
+    Args:
+        loss_fn: The loss of an experiment.
+        optimizer: An optax transformation.
+        schedule: If given, its value at each step is logged as `learning_rate`.
+        accumulate_steps: Split the batch into so many parts and average their
+            gradients: less memory, the same update (for losses that are means over
+            rows). One update counts as one step.
+        ema_decay: Decay of the moving average of the parameters, where the state keeps
+            one; early on, at most `(1 + t) / (10 + t)`, so that it forgets the start.
+        axis_name: The mapped axis under `pmap`; gradients, metrics and model state are
+            averaged over it.
+
+    Returns:
+        The step. Metrics: `loss`, those of `loss_fn`, `grad_norm` (before clipping).
+    """
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def compute(state: TrainState, batch: Batch, key: Key[Array, ""]) -> tuple:
+        (loss, (model_state, metrics)), grads = grad_fn(
+            state.params, state.model_state, batch, key
+        )
+        return grads, model_state, {"loss": loss, **metrics}
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        if axis_name is not None:
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        if accumulate_steps == 1:
+            results = compute(state, batch, key)
+        else:
+            results = _accumulate(compute, accumulate_steps, state, batch, key)
+        if axis_name is not None:
+            results = _mean_over(results, axis_name)
+        grads, model_state, metrics = results
+        metrics["grad_norm"] = optax.tree.norm(grads)
+        if schedule is not None:
+            metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return (
+            TrainState(
+                step=state.step + 1,
+                key=state.key,
+                params=params,
+                model_state=model_state,
+                opt_state=opt_state,
+                ema=_average(state.ema, params, state.step, ema_decay),
+            ),
+            metrics,
+        )
+
+    return step
+
+
+def _accumulate(
+    compute: Callable[..., tuple],
+    parts: int,
+    state: TrainState,
+    batch: Batch,
+    key: Key[Array, ""],
+) -> tuple:
+    """Scan over parts of the batch; the model state runs through them in order."""
+
+    def split(array: Array) -> Array:
+        # Interleaved, so that each part holds rows of every device: parts of
+        # neighbouring rows would gather the whole batch on all of them.
+        rows = array.shape[0] // parts
+        return array.reshape(rows, parts, *array.shape[1:]).swapaxes(0, 1)
+
+    def body(carry: tuple, inputs: tuple) -> tuple[tuple, Metrics]:
+        model_state, total = carry
+        part, index = inputs
+        key_part = jax.random.fold_in(key, index)
+        before = TrainState(
+            state.step, state.key, state.params, model_state, state.opt_state
+        )
+        grads, model_state, metrics = compute(before, part, key_part)
+        return (model_state, jax.tree.map(jnp.add, total, grads)), metrics
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    (model_state, total), metrics = jax.lax.scan(
+        body,
+        (state.model_state, zeros),
+        (jax.tree.map(split, batch), jnp.arange(parts)),
+    )
+    grads = jax.tree.map(lambda g: g / parts, total)
+    return grads, model_state, jax.tree.map(jnp.mean, metrics)
+
+
+def _mean_over(results: tuple, axis_name: str) -> tuple:
+    def mean(leaf: Array) -> Array:
+        inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
+        return jax.lax.pmean(leaf, axis_name) if inexact else leaf
+
+    return jax.tree.map(mean, results)
+
+
+def _average(
+    ema: Params | None, params: Params, step: Array, decay: float
+) -> Params | None:
+    if ema is None:
+        return None
+    rate = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda e, p: e + rate.astype(e.dtype) * (p - e), ema, params)
