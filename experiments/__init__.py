@@ -1,0 +1,1 @@
+"""Experiments: each file one small study, run as `python -m experiments.NAME`."""

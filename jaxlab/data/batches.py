@@ -17,7 +17,15 @@ from jaxlab.core.mesh import process_rows, replicate
 from jaxlab.core.typing import Batch
 from jaxlab.data.order import Order
 
-__all__ = ["Source", "evaluation_batches", "resident_batches", "streamed_batches"]
+__all__ = [
+    "Source",
+    "evaluation_batches",
+    "resident_batches",
+    "streamed_batches",
+    "training_batches",
+]
+
+_FITS_ON_DEVICE = 2 * 2**30  # bytes
 
 
 class Source(Protocol):
@@ -28,6 +36,31 @@ class Source(Protocol):
 
     def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
         """Read examples by number, stacked: `{"image": uint8, "label": int32}`."""
+
+
+def training_batches(
+    source: Source, order: Order, mesh: Mesh, workers: int | None = None
+) -> Callable[[int], Iterator[Batch]]:
+    """Choose between the two paths.
+
+    Args:
+        source: The data set.
+        order: Which rows make each batch.
+        mesh: The mesh.
+        workers: Processes that stream; 0 streams in this one; None keeps the set on
+            the device if it takes at most 2 GB there, else streams in this one.
+
+    Returns:
+        A function from a step to the batches from that step on.
+    """
+    if workers is None and _bytes(source) <= _FITS_ON_DEVICE:
+        return resident_batches(source, order, mesh)
+    return streamed_batches(source, order, workers=workers or 0)
+
+
+def _bytes(source: Source) -> int:
+    first = source.rows(np.arange(1))
+    return len(source) * sum(array.nbytes for array in first.values())
 
 
 def resident_batches(
@@ -116,19 +149,24 @@ def _let_grain_start_processes() -> None:
 
 
 def evaluation_batches(
-    source: Source, batch_size: int, mesh: Mesh, *, resident: bool = True
+    source: Source, batch_size: int, mesh: Mesh
 ) -> Callable[[], Iterator[tuple[Batch, int]]]:
     """Give every example once, in order, the last batch padded to full size.
+
+    Args:
+        source: The data set; kept on the device if it takes at most 2 GB there.
+        batch_size: Rows of a batch, rounded up to what the mesh can split.
+        mesh: The mesh.
 
     Returns:
         A function to iterate anew over pairs `(batch, size)`: the first `size` rows
         of the batch are examples, the rest repeats the last one.
     """
     size = len(source)
+    batch_size += -batch_size % mesh.size
     share = process_rows(batch_size)
-    arrays: Any = (
-        replicate(source.rows(np.arange(size)), mesh) if resident else None
-    )
+    fits = _bytes(source) <= _FITS_ON_DEVICE
+    arrays: Any = replicate(source.rows(np.arange(size)), mesh) if fits else None
 
     def batches() -> Iterator[tuple[Batch, int]]:
         for start in range(0, size, batch_size):

@@ -49,6 +49,10 @@ class ImageData:
     class_names: tuple[str, ...]
     shape: tuple[int, int, int]
 
+    def __str__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        return f"{self.name} ({len(self.train)} train, {len(self.test)} test, {size})"
+
 
 def default_data_dir() -> pathlib.Path:
     """Give `$TFDS_DATA_DIR`, or TFDS's own default folder."""

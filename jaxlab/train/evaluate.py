@@ -11,7 +11,7 @@ from jaxlab.core.batch import materialize
 from jaxlab.core.mesh import shard_batch
 from jaxlab.core.typing import Array, Batch, PyTree
 
-__all__ = ["PerExample", "make_collector"]
+__all__ = ["PerExample", "make_collector", "means"]
 
 # (state, batch) -> arrays by name, each with one row an example.
 PerExample: TypeAlias = Callable[[PyTree, Batch], dict[str, Array]]
@@ -54,6 +54,11 @@ def make_collector(
         return last[1]
 
     return collect
+
+
+def means(values: dict[str, np.ndarray], *names: str) -> dict[str, float]:
+    """Average some of the collected values over all examples, in float64."""
+    return {name: float(values[name].mean(dtype=np.float64)) for name in names}
 
 
 def _local(array: Any) -> np.ndarray:

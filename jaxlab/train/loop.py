@@ -121,7 +121,11 @@ class _Loop:
             progress.close()
             if hasattr(stream, "close"):
                 stream.close()  # ends worker processes
-        self.folder.training_seconds = self._training_seconds()
+        self.folder.work = {
+            "steps": self.steps,
+            "examples": self.steps * self.batch_size,
+            "training_seconds": round(self._training_seconds(), 3),
+        }
         return state
 
     def _resume(self, state: PyTree) -> tuple[PyTree, int]:

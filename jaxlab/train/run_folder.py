@@ -37,8 +37,9 @@ class RunOptions:
     """Folder of the data. Default: $TFDS_DATA_DIR, else ~/tensorflow_datasets"""
     mesh: str = ""
     """Devices by axis, as data=2,fsdp=4. Default: all on data"""
-    stream_workers: int = -1
-    """Processes that read the data; 0 reads in this one, -1 keeps it on the device"""
+    stream_workers: int | None = None
+    """Stream the data from so many processes; 0: this one; None: keep what fits on
+    the device"""
     distributed: str = ""
     """Join the processes of a cluster: auto, or HOST:PORT,PROCESSES,INDEX"""
     log_every: int = 20
@@ -77,7 +78,7 @@ class RunFolder:
         self._rows: TextIO | None = None
         self._board: Any = None
         self._board_start = 0
-        self.training_seconds = 0.0  # set by the loop, over all sessions of the run
+        self.work: dict[str, Any] = {}  # what the loop did, over all sessions
 
     def _choose_path(self, run_dir: str) -> pathlib.Path:
         if run_dir:
@@ -152,14 +153,28 @@ class RunFolder:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
-    def summarize(self, metrics: dict[str, float], **facts: Any) -> dict[str, Any]:
-        """Write `summary.json`: the final metrics and what is needed to judge them."""
+    def say(self, text: str) -> None:
+        """Print a line, on one process."""
+        if self._is_main:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+    def finish(self, metrics: dict[str, float], **facts: Any) -> dict[str, float]:
+        """Write `summary.json`, and print the result and where everything lies.
+
+        Args:
+            metrics: The final metrics by name.
+            facts: More that belongs in the summary.
+
+        Returns:
+            `metrics`.
+        """
         device = jax.devices()[0]
         summary = {
             "experiment": self.experiment,
             "metrics": metrics,
             **facts,
-            "training_seconds": round(self.training_seconds, 3),
+            **self.work,
             "total_seconds": round(time.perf_counter() - self._started, 3),
             "command": " ".join(sys.orig_argv),
             "device": f"{device.device_kind} x {jax.device_count()}",
@@ -167,9 +182,18 @@ class RunFolder:
             "python": platform.python_version(),
             "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         }
+        self.checkpoints.wait()
         if self._is_main:
             _write_json(self.path / "summary.json", summary)
-        return summary
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        pictures = ", ".join(sorted(file.name for file in self.path.glob("*.png")))
+        self.say(f"result       {shown}")
+        self.say(f"run folder   {self.path}")
+        self.say(f"pictures     {pictures or 'none'}")
+        best = self.checkpoints.best_step()
+        steps = f"best of step {best}, " if best is not None else ""
+        self.say(f"checkpoints  {steps}last of step {self.checkpoints.latest_step()}")
+        return metrics
 
     def close(self) -> None:
         """Finish what is being written and let the folder go."""

@@ -1,11 +1,15 @@
 """The state of a supervised run: arrays only."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
+from jaxlab.core.mesh import ShardingRules, init_sharded
+from jaxlab.core.model import Model
 from jaxlab.core.typing import Array, Int, Key, ModelState, Params, PyTree
 
 __all__ = ["TrainState", "eval_params", "init_state"]
@@ -35,22 +39,39 @@ class TrainState:
 
 
 def init_state(
-    key: Key[Array, ""],
-    params: Params,
-    model_state: ModelState,
+    model: Model,
     optimizer: optax.GradientTransformation,
-    *,
+    key: Key[Array, ""],
+    mesh: Mesh,
+    *inputs: Any,
+    rules: ShardingRules = (),
     ema: bool = False,
 ) -> TrainState:
-    """Start a run at step 0, with the average (if any) at the initial parameters."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        key=key,
-        params=params,
-        model_state=model_state,
-        opt_state=optimizer.init(params),
-        ema=jax.tree.map(jnp.copy, params) if ema else None,
-    )
+    """Start a run at step 0, laid over a mesh from the start.
+
+    Args:
+        model: The network.
+        optimizer: An optax transformation.
+        key: The run's key; parameters and steps use different parts of it.
+        mesh: The mesh.
+        inputs: Example inputs of the network; values do not matter.
+        rules: Tensor-parallel rules of the network.
+        ema: Keep a moving average, begun at the initial parameters.
+    """
+
+    def init(key: Key[Array, ""]) -> TrainState:
+        init_key, step_key = jax.random.split(key)
+        params, model_state = model.init(init_key, *inputs)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            key=step_key,
+            params=params,
+            model_state=model_state,
+            opt_state=optimizer.init(params),
+            ema=jax.tree.map(jnp.copy, params) if ema else None,
+        )
+
+    return init_sharded(init, mesh, key, rules=rules)
 
 
 def eval_params(state: TrainState) -> Params:

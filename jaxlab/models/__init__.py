@@ -1,0 +1,4 @@
+"""Networks, one paper a file; they know no optimiser.
+
+`vit`: Vision Transformer.
+"""

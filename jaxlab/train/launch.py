@@ -1,0 +1,138 @@
+"""The command line of an experiment: flags from a dataclass, errors in one line."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+import tyro
+
+from jaxlab.core.compilation import use_compilation_cache
+from jaxlab.core.distributed import connect
+from jaxlab.core.errors import InputError
+from jaxlab.core.mesh import use_cpu_devices
+from jaxlab.train.interrupts import Interrupted
+from jaxlab.train.loop import NonFiniteError
+
+__all__ = ["launch", "parse"]
+
+C = TypeVar("C")
+
+
+def launch(
+    main: Callable[[C], Any],
+    config: C,
+    *,
+    smoke: C,
+    recipes: Mapping[str, C] | None = None,
+    description: str = "",
+) -> None:
+    """Run an experiment from the command line.
+
+    Flags are the fields of the configuration; see `parse`. Starts the compilation
+    cache and, where asked for, virtual CPU devices and the other processes. What the
+    user can mend is told in one line, with exit code 2; a stopped run ends with 128 +
+    the signal's number, a run that diverged with 1.
+
+    Args:
+        main: Takes the configuration.
+        config: The defaults; its field `run` is a `RunOptions`.
+        smoke: What `--smoke` starts from.
+        recipes: Other defaults, chosen by the value of `--data`.
+        description: Text above the flags in `--help`; its first line is the title.
+    """
+    program = f"python -m {_module(main)}"
+    chosen = parse(
+        config, smoke=smoke, recipes=recipes, program=program, description=description
+    )
+    try:
+        use_compilation_cache()
+        options = chosen.run  # type: ignore[attr-defined]
+        use_cpu_devices(options.mesh)
+        connect(options.distributed)
+        main(chosen)
+    except InputError as error:
+        _fail(str(error), 2)
+    except NonFiniteError as error:
+        _fail(str(error), 1)
+    except Interrupted as stop:
+        _fail(str(stop), 128 + stop.signum, kind="")
+    except KeyboardInterrupt:
+        _fail("stopped at once; the newest checkpoint is whole", 130, kind="")
+
+
+def parse(
+    config: C,
+    *,
+    smoke: C,
+    recipes: Mapping[str, C] | None = None,
+    program: str = "",
+    description: str = "",
+    args: list[str] | None = None,
+) -> C:
+    """Read a configuration from command-line flags.
+
+    Args:
+        config: The defaults.
+        smoke: The defaults under `--smoke`.
+        recipes: The defaults under `--data NAME`, by name.
+        program: How the program is called.
+        description: Text above the flags in `--help`.
+        args: The flags; by default, the process's.
+
+    Returns:
+        The defaults, changed by the flags.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    default = config
+    for name, recipe in (recipes or {}).items():
+        if f"--data={name}" in args or ("--data", name) in zip(args, args[1:], strict=False):
+            default = recipe
+    if "--smoke" in args:
+        args.remove("--smoke")
+        default = smoke
+    hint = "--smoke starts from a tiny run of seconds instead."
+    if recipes:
+        hint += f" --data {', '.join(recipes)}: with settings of its own."
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(output):
+            return tyro.cli(
+                type(config),
+                prog=program,
+                description=f"{description.strip()}\n\n{hint}",
+                default=default,
+                args=args,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        _fail(_one_line(output.getvalue()), 2)
+
+
+def _one_line(box: str) -> str:
+    """Flatten tyro's box: its first paragraph, and what it thinks was meant."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    paragraphs = [
+        " ".join(part.replace("│", " ").split())
+        for part in re.split(r"[╭├│]?\s*─{3,}.*\n?", text)
+    ]
+    paragraphs = [part.strip(" ╭╮╰╯") for part in paragraphs if part.strip(" ╭╮╰╯")]
+    message = paragraphs[0] if paragraphs else "the flags could not be read"
+    meant = re.search(r"Perhaps you meant:\s*│?\s*│?\s*(--\S+)", text)
+    hint = f"; did you mean {meant.group(1)}?" if meant else ""
+    return f"{message.rstrip('.')}{hint}; --help lists all flags"
+
+
+def _fail(message: str, code: int, kind: str = "error: ") -> NoReturn:
+    sys.stderr.write(f"{kind}{message}\n")
+    sys.exit(code)
+
+
+def _module(main: Callable[..., Any]) -> str:
+    module = sys.modules[main.__module__]
+    spec = getattr(module, "__spec__", None)
+    return spec.name if spec is not None else main.__module__

@@ -1,0 +1,158 @@
+"""Pictures of a run, as PNG files in its folder."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxlab.data.batches import Source
+from jaxlab.train.run_folder import read_metrics
+
+__all__ = ["confusion_matrix", "image_grid", "learning_curves", "predictions"]
+
+_DOTS_PER_INCH = 120
+
+
+def _figure(width: float, height: float) -> Any:
+    """Make a figure that no window shows and no global state keeps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: pathlib.Path) -> pathlib.Path:
+    part = path.with_suffix(".part.png")
+    figure.savefig(part, dpi=_DOTS_PER_INCH)
+    return part.replace(path)
+
+
+def learning_curves(folder: pathlib.Path) -> pathlib.Path | None:
+    """Draw every metric of `metrics.jsonl` over the steps, train beside test.
+
+    Returns:
+        The path of `curves.png`, or None if nothing is logged yet.
+    """
+    rows = read_metrics(folder)
+    names = {name.split("/", 1)[1] for row in rows for name in row if "/" in name}
+    if not names:
+        return None
+    shown = sorted(names, key=lambda name: (name != "loss", name != "accuracy", name))
+    columns = min(len(shown), 4)
+    lines = -(-len(shown) // columns)
+    figure = _figure(3.6 * columns, 2.8 * lines)
+    for position, name in enumerate(shown, 1):
+        axes = figure.add_subplot(lines, columns, position)
+        for split, style in (("train", "-"), ("test", "o-")):
+            points = [
+                (row["step"], row[f"{split}/{name}"])
+                for row in rows
+                if f"{split}/{name}" in row
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), style, label=split, markersize=3)
+        axes.set_title(name.replace("_", " "))
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        if len(axes.lines) > 1:
+            axes.legend()
+    return _save(figure, folder / "curves.png")
+
+
+def confusion_matrix(
+    folder: pathlib.Path,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    class_names: Sequence[str],
+) -> pathlib.Path:
+    """Draw how often each class (row) was taken for each (column), in percent.
+
+    Returns:
+        The path of `confusion.png`.
+    """
+    count = len(class_names)
+    matrix = np.zeros((count, count))
+    np.add.at(matrix, (labels, predicted), 1)
+    share = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = float(np.clip(2.5 + 0.42 * count, 4, 16))
+    figure = _figure(side + 0.8, side)
+    axes = figure.add_subplot()
+    drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(drawn, ax=axes, label="% of the class")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("label")
+    if count <= 30:
+        axes.set_xticks(range(count), class_names, rotation=45, ha="right")
+        axes.set_yticks(range(count), class_names)
+        for row, column in zip(*np.nonzero(share >= 0.5), strict=True):
+            color = "white" if share[row, column] > 50 else "black"
+            text = f"{share[row, column]:.0f}"
+            axes.text(column, row, text, ha="center", va="center", color=color, size=7)
+    accuracy = np.trace(matrix) / max(matrix.sum(), 1)
+    axes.set_title(f"accuracy {accuracy:.2%} of {len(labels)}")
+    return _save(figure, folder / "confusion.png")
+
+
+def image_grid(
+    path: pathlib.Path,
+    images: np.ndarray,
+    titles: Sequence[str] = (),
+    *,
+    colors: Sequence[str] = (),
+    columns: int = 8,
+) -> pathlib.Path:
+    """Draw images side by side.
+
+    Args:
+        path: The PNG file to write.
+        images: uint8, `(n, y, x, c)` with 1 or 3 channels.
+        titles: Text above each, if any.
+        colors: Of the titles.
+        columns: Images in a row.
+    """
+    columns = min(columns, len(images))
+    lines = -(-len(images) // columns)
+    figure = _figure(1.25 * columns, (1.5 if titles else 1.25) * lines)
+    for position, image in enumerate(images):
+        axes = figure.add_subplot(lines, columns, position + 1)
+        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray")
+        axes.set_axis_off()
+        if titles:
+            color = colors[position] if colors else "black"
+            axes.set_title(titles[position], fontsize=7, color=color)
+    return _save(figure, path)
+
+
+def predictions(
+    folder: pathlib.Path,
+    source: Source,
+    predicted: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    num_images: int = 32,
+) -> list[pathlib.Path]:
+    """Draw the confusion matrix, and test images with what they were taken for.
+
+    The first half of the grid are mistakes (as many as there are), in red with
+    "predicted (label)"; the rest are the first images that are right.
+
+    Returns:
+        The paths of `confusion.png` and `predictions.png`.
+    """
+    labels = source.rows(np.arange(len(source)))["label"]
+    wrong = np.flatnonzero(predicted != labels)[: num_images // 2]
+    right = np.flatnonzero(predicted == labels)[: num_images - len(wrong)]
+    chosen = np.concatenate([wrong, right])
+    titles = [
+        class_names[predicted[i]]
+        if predicted[i] == labels[i]
+        else f"{class_names[predicted[i]]} ({class_names[labels[i]]})"
+        for i in chosen
+    ]
+    colors = ["firebrick" if predicted[i] != labels[i] else "black" for i in chosen]
+    images = source.rows(chosen)["image"]
+    grid = image_grid(folder / "predictions.png", images, titles, colors=colors)
+    return [confusion_matrix(folder, labels, predicted, class_names), grid]
