@@ -1,9 +1,7 @@
-"""ViT on CIFAR-10 (or any image set) from scratch.
+"""ViT on CIFAR-10 or any image set (Dosovitskiy et al. 2021, arXiv:2010.11929).
 
-    python -m experiments.vit_cifar                  CIFAR-10, ViT-Ti/4
-    python -m experiments.vit_cifar --data digits    8x8 digits, a minute on two cores
-
-Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929.
+python -m experiments.vit_cifar                  CIFAR-10, ViT-Ti/4
+python -m experiments.vit_cifar --data digits    8x8 digits, a minute on two cores
 """
 
 import dataclasses
@@ -23,12 +21,12 @@ from jaxlab.data.batches import evaluation_batches, training_batches
 from jaxlab.data.images import find_images
 from jaxlab.data.order import Order
 from jaxlab.models.vit import TENSOR_RULES, Stem, ViT
-from jaxlab.train import plots
 from jaxlab.train.engine import compile_step
 from jaxlab.train.evaluate import make_collector, means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import adamw, warmup_cosine
+from jaxlab.train.plots import predictions
 from jaxlab.train.run_folder import RunFolder, RunOptions
 from jaxlab.train.state import TrainState, eval_params, init_state
 from jaxlab.train.step import make_train_step
@@ -52,11 +50,9 @@ class Config:
     width: int = 192
     depth: int = 12
     num_heads: int = 3
-    dropout_rate: float = 0.0
-    drop_path_rate: float = 0.1  # stochastic depth of the last block
-    scan: bool = True  # compile one block, not `depth`
-    ema_decay: float = 0.0  # average of the parameters to evaluate with; 0: off
+    drop_path_rate: float = 0.0  # stochastic depth of the last block
     accumulate_steps: int = 1  # parts of a batch, to save memory
+    ema_decay: float = 0.0  # average of the parameters to evaluate with; 0: off
     precision: Precision = "float32"  # of the computation
     eval_every: int = 1000  # updates
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
@@ -75,8 +71,6 @@ DIGITS = Config(
     width=64,
     depth=2,
     num_heads=4,
-    drop_path_rate=0.0,
-    scan=False,
     eval_every=100,
 )
 SMOKE = dataclasses.replace(DIGITS, steps=6, warmup_steps=2, width=16, eval_every=3)
@@ -87,65 +81,56 @@ def main(config: Config) -> dict[str, float]:
     mesh = make_mesh(config.run.mesh)
     check_batch_size(config.batch_size, mesh)
     data = find_images(config.data, config.run.data_dir, image_size=config.image_size)
-    vit = from_linen(
-        ViT(
-            num_classes=len(data.class_names),
-            patch_size=config.patch_size,
-            width=config.width,
-            depth=config.depth,
-            num_heads=config.num_heads,
-            stem=config.stem,
-            dropout_rate=config.dropout_rate,
-            drop_path_rate=config.drop_path_rate,
-            scan=config.scan,
-            dtype=compute_dtype(config.precision),
-        )
+    module = ViT(
+        num_classes=len(data.class_names),
+        patch_size=config.patch_size,
+        width=config.width,
+        depth=config.depth,
+        num_heads=config.num_heads,
+        stem=config.stem,
+        drop_path_rate=config.drop_path_rate,
+        dtype=compute_dtype(config.precision),
     )
-    schedule = warmup_cosine(
-        config.learning_rate, config.steps, warmup_steps=config.warmup_steps
-    )
+    vit = from_linen(module)
+    schedule = warmup_cosine(config.learning_rate, config.steps, config.warmup_steps)
     optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=1.0)
 
     def loss_fn(
         params: Params, model_state: ModelState, batch: Batch, key: Key[Array, ""]
     ) -> tuple[Scalar, tuple[ModelState, Metrics]]:
-        shift_key, flip_key, model_key = jax.random.split(key, 3)
+        shift_key, flip_key, key = jax.random.split(key, 3)
         images = random_shift(shift_key, batch["image"], config.max_shift)
-        if config.flip:
-            images = random_flip(flip_key, images)
+        images = to_unit_range(random_flip(flip_key, images) if config.flip else images)
         logits, model_state = vit.apply(
-            params, model_state, to_unit_range(images), key=model_key, train=True
+            params, model_state, images, key=key, train=True
         )
         targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
         targets = optax.smooth_labels(targets, config.label_smoothing)
-        losses = optax.softmax_cross_entropy(logits, targets)
+        loss = optax.softmax_cross_entropy(logits, targets).mean()
         accuracy = (logits.argmax(-1) == batch["label"]).mean()
-        return losses.mean(), (model_state, {"accuracy": accuracy})
+        return loss, (model_state, {"accuracy": accuracy})
 
     def per_example(state: TrainState, batch: Batch) -> dict[str, Array]:
         images, labels = to_unit_range(batch["image"]), batch["label"]
         logits, _ = vit.apply(eval_params(state), state.model_state, images)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        prediction = logits.argmax(-1)
-        return {"loss": loss, "accuracy": prediction == labels, "prediction": prediction}
+        guess = logits.argmax(-1)
+        return {"loss": loss, "accuracy": guess == labels, "prediction": guess}
 
-    image = np.zeros((1, *data.shape), np.float32)
-    key = jax.random.key(config.seed)
+    key, image = jax.random.key(config.seed), np.zeros((1, *data.shape), np.float32)
     ema = config.ema_decay > 0
     state = init_state(vit, optimizer, key, mesh, image, rules=TENSOR_RULES, ema=ema)
     step = make_train_step(
-        loss_fn,
-        optimizer,
-        schedule=schedule,
-        accumulate_steps=config.accumulate_steps,
-        ema_decay=config.ema_decay,
+        loss_fn, optimizer, schedule, config.accumulate_steps, config.ema_decay
     )
     order = Order(len(data.train), config.batch_size, config.seed)
-    collect = make_collector(per_example, evaluation_batches(data.test, 256, mesh), mesh)
+    collect = make_collector(
+        per_example, evaluation_batches(data.test, 256, mesh), mesh
+    )
     with RunFolder("vit_cifar", config) as run:
         run.say(f"ViT of {num_elements(state.params):,} parameters on {data}")
         state = fit(
-            compile_step(step, state, mesh),
+            compile_step(step, state, mesh, engine=config.run.engine),
             state,
             training_batches(data.train, order, mesh, config.run.stream_workers),
             steps=config.steps,
@@ -156,8 +141,7 @@ def main(config: Config) -> dict[str, float]:
             best="accuracy",
         )
         values = collect(state)
-        plots.learning_curves(run.path)
-        plots.predictions(run.path, data.test, values["prediction"], data.class_names)
+        predictions(run.path, data.test, values["prediction"], data.class_names)
         return run.finish(means(values, "loss", "accuracy"))
 
 

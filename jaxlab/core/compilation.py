@@ -19,7 +19,7 @@ def use_compilation_cache() -> None:
 
     A folder that the user named (`JAX_COMPILATION_CACHE_DIR`) is left in force.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     # Small programs too: starting a run compiles dozens of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -51,7 +51,10 @@ def archive_images(name: str, data_dir: pathlib.Path) -> ImageData:
     """
     versions = ARCHIVES[name]
     archive, paths = _find(name, versions, data_dir)
-    key = f"{name}-" + hashlib.sha256("".join(archive.files.values()).encode()).hexdigest()
+    key = (
+        f"{name}-"
+        + hashlib.sha256("".join(archive.files.values()).encode()).hexdigest()
+    )
     arrays = cached_arrays(key[:40], lambda: _read_verified(archive, paths))
     train = ArraySource(arrays["x_train"], arrays["y_train"])
     test = ArraySource(arrays["x_test"], arrays["y_test"])
@@ -151,7 +154,9 @@ def _read_cifar_binary(paths: list[pathlib.Path]) -> Arrays:
                 records = records.reshape(-1, label_bytes + 3072)
                 labels = records[:, label_bytes - 1].astype(np.int32)
                 split = "test" if file.startswith("test") else "train"
-                parts[split].append({"x": _images(records[:, label_bytes:]), "y": labels})
+                parts[split].append(
+                    {"x": _images(records[:, label_bytes:]), "y": labels}
+                )
     return _joined(parts["train"], parts["test"], names)
 
 
@@ -162,7 +167,9 @@ def _read_mnist(paths: list[pathlib.Path]) -> Arrays:
         with gzip.open(path) as stream:
             data = stream.read()
         if name.startswith("x"):
-            arrays[name] = np.frombuffer(data, np.uint8, offset=16).reshape(-1, 28, 28, 1)
+            arrays[name] = np.frombuffer(data, np.uint8, offset=16).reshape(
+                -1, 28, 28, 1
+            )
         else:
             arrays[name] = np.frombuffer(data, np.uint8, offset=8).astype(np.int32)
     return arrays

@@ -129,9 +129,7 @@ def streamed_batches(
         reader = _BatchReader(source, order, share, start)
         data = grain.MapDataset.source(reader)
         if workers == 0:
-            return iter(
-                data.to_iter_dataset(grain.ReadOptions(num_threads=2))
-            )
+            return iter(data.to_iter_dataset(grain.ReadOptions(num_threads=2)))
         _let_grain_start_processes()
         sequential = data.to_iter_dataset(grain.ReadOptions(num_threads=1))
         options = grain.MultiprocessingOptions(num_workers=workers)
@@ -176,5 +174,3 @@ def evaluation_batches(
             yield batch, min(batch_size, size - start)
 
     return batches
-
-

@@ -38,7 +38,9 @@ def download(url: str, path: pathlib.Path) -> pathlib.Path:
                 file.write(block)
                 _show(path.name, file.tell(), total)
         if total and part.stat().st_size != total:
-            raise OSError(f"{url} broke off after {part.stat().st_size} of {total} bytes")
+            raise OSError(
+                f"{url} broke off after {part.stat().st_size} of {total} bytes"
+            )
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -129,4 +129,3 @@ def _splits(name: str, splits: Any) -> tuple[str, str]:
         if test in splits:
             return "train", test
     return "train[:90%]", "train[90%:]"
-

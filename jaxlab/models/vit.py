@@ -107,12 +107,19 @@ class ViT(nn.Module):
             "dtype": self.dtype,
         }
         x = EncoderStack(
-            self.depth, block, self.drop_path_rate, self.scan, self.remat, name="encoder"
+            self.depth,
+            block,
+            self.drop_path_rate,
+            self.scan,
+            self.remat,
+            name="encoder",
         )(x, train=train)
         x = self._norm("norm")(x)
         x = self._pool(x, hidden_dim, train)
         if self.representation_size:
-            x = nn.Dense(self.representation_size, dtype=self.dtype, name="pre_logits")(x)
+            x = nn.Dense(self.representation_size, dtype=self.dtype, name="pre_logits")(
+                x
+            )
             x = nn.tanh(x)
         if self.num_classes:
             # Zeros, so that the first predictions are uniform and the loss log(classes).
@@ -178,9 +185,7 @@ class ViT(nn.Module):
             y = self.param("pos_embed_y", init, (rows, 1, half))
             x = self.param("pos_embed_x", init, (1, columns, self.width - half))
             both = (rows, columns)
-            y, x = (
-                jnp.broadcast_to(part, (*both, part.shape[-1])) for part in (y, x)
-            )
+            y, x = (jnp.broadcast_to(part, (*both, part.shape[-1])) for part in (y, x))
             grid = jnp.concatenate([y, x], axis=-1).reshape(-1, self.width)
         return jnp.pad(grid, ((prefix, 0), (0, 0)))[None]  # the class token has none
 

@@ -48,7 +48,9 @@ class Mlp(nn.Module):
             "bias_init": nn.initializers.normal(1e-6),
             "dtype": self.dtype,
         }
-        hidden = activation(self.act)(nn.Dense(self.hidden_dim, name="up", **options)(x))
+        hidden = activation(self.act)(
+            nn.Dense(self.hidden_dim, name="up", **options)(x)
+        )
         hidden = nn.Dropout(self.dropout_rate)(hidden, deterministic=not train)
         out = nn.Dense(x.shape[-1], name="down", **options)(hidden)
         return nn.Dropout(self.dropout_rate)(out, deterministic=not train)

@@ -8,6 +8,7 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
@@ -154,7 +155,7 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 def _stored_shape(leaf: Any) -> tuple[int, ...]:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.eval_shape(jax.random.key_data, leaf)  # keys are stored as words
     return tuple(leaf.shape)
 

@@ -1,7 +1,8 @@
 """Compile a step for a mesh: by `jit` (the engine), or by `pmap` (a thin adapter)."""
 
 import functools
-from typing import Any
+import inspect
+from typing import Any, Literal, TypeAlias
 
 import jax
 from jax.sharding import Mesh, NamedSharding
@@ -13,19 +14,28 @@ from jaxlab.core.mesh import shard_batch
 from jaxlab.core.typing import Batch, Metrics, PyTree
 from jaxlab.train.step import Step
 
-__all__ = ["compile_step", "pmap_step"]
+__all__ = ["Engine", "compile_step", "pmap_step"]
+
+Engine: TypeAlias = Literal["jit", "pmap"]
 
 
 def _gathering(step: Step) -> Step:
     """Let a step take `Rows`: the gather becomes part of its program."""
 
-    def gathered(state: PyTree, batch: Batch) -> tuple[PyTree, Metrics]:
+    def train_step(state: PyTree, batch: Batch) -> tuple[PyTree, Metrics]:
         return step(state, materialize(batch))
 
-    return gathered
+    return train_step
 
 
-def compile_step(step: Step, state: PyTree, mesh: Mesh, *, donate: bool = True) -> Step:
+def compile_step(
+    step: Step,
+    state: PyTree,
+    mesh: Mesh,
+    *,
+    donate: bool = True,
+    engine: Engine = "jit",
+) -> Step:
     """Jit a step once: shardings pinned, batch gathered inside, state donated.
 
     Args:
@@ -34,11 +44,14 @@ def compile_step(step: Step, state: PyTree, mesh: Mesh, *, donate: bool = True) 
         mesh: The mesh; the batch is split over it, metrics are copied to all of it.
         donate: Reuse the memory of the old state for the new one. The old state must
             not be used again; pass False in a notebook to keep it.
+        engine: `pmap` hands over to `pmap_step`.
 
     Returns:
         A step that takes host or device batches, `Rows` among them. Its attribute
         `jitted` is the compiled function, to count compilations or read costs.
     """
+    if engine == "pmap":
+        return pmap_step(step, mesh)
     # Pinned, since else scalars made on one device come back on the mesh, and the
     # second call compiles again.
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
@@ -58,13 +71,13 @@ def compile_step(step: Step, state: PyTree, mesh: Mesh, *, donate: bool = True) 
 def pmap_step(step: Step, mesh: Mesh, *, axis_name: str = "data") -> Step:
     """Run the same step through `jax.pmap`: data parallel, parameters copied.
 
-    For code bases that still speak pmap; `compile_step` is at least as fast and does
-    all the rest. The step must average over `axis_name`: build it with
-    `make_train_step(..., axis_name="data")`. Each device draws its own dropout and
-    augmentation; batch statistics are taken per device, then averaged.
+    For code bases that still speak pmap; the jit engine is at least as fast and does
+    all the rest. Each device draws its own dropout and augmentation; batch statistics
+    are taken per device, then averaged.
 
     Args:
-        step: A pure step that knows `axis_name`.
+        step: A pure step with a keyword `axis_name`, the mapped axis to average over,
+            such as `make_train_step`'s.
         mesh: Whose devices to use; one process, and no axis but `data`.
         axis_name: The name of the mapped axis.
 
@@ -73,19 +86,25 @@ def pmap_step(step: Step, mesh: Mesh, *, axis_name: str = "data") -> Step:
         device axis.
 
     Raises:
-        InputError: If the mesh splits more than the batch, or spans processes.
+        InputError: If the mesh splits more than the batch or spans processes, or the
+            step cannot average.
     """
     devices = list(mesh.devices.flat)
     if mesh.shape["data"] != len(devices) or jax.process_count() > 1:
         raise InputError(
-            f"the pmap engine splits the batch alone, in one process, not over "
+            f"engine 'pmap' splits the batch alone, in one process, not over "
             f"{dict(mesh.shape)}; use --engine jit"
         )
+    if "axis_name" not in inspect.signature(step).parameters:
+        raise InputError(
+            "engine 'pmap' needs a step with a keyword axis_name; use --engine jit"
+        )
+    averaging: Step = functools.partial(step, axis_name=axis_name)  # type: ignore[call-arg]
 
     @functools.cache
     def mapped(axes: Any) -> Any:
         return jax.pmap(
-            _gathering(step),
+            _gathering(averaging),
             axis_name,
             in_axes=(None, axes),
             out_axes=(None, None),

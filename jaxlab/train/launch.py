@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ import tyro
 from jaxlab.core.compilation import use_compilation_cache
 from jaxlab.core.distributed import connect
 from jaxlab.core.errors import InputError
+from jaxlab.core.host_memory import keep_freed_memory
 from jaxlab.core.mesh import use_cpu_devices
 from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.loop import NonFiniteError
@@ -32,9 +34,9 @@ def launch(
     """Run an experiment from the command line.
 
     Flags are the fields of the configuration; see `parse`. Starts the compilation
-    cache and, where asked for, virtual CPU devices and the other processes. What the
-    user can mend is told in one line, with exit code 2; a stopped run ends with 128 +
-    the signal's number, a run that diverged with 1.
+    cache, keeps freed memory and, where asked for, virtual CPU devices and the other
+    processes. What the user can mend is told in one line, with exit code 2; a stopped
+    run ends with 128 + the signal's number, a run that diverged with 1.
 
     Args:
         main: Takes the configuration.
@@ -48,6 +50,7 @@ def launch(
         config, smoke=smoke, recipes=recipes, program=program, description=description
     )
     try:
+        keep_freed_memory()
         use_compilation_cache()
         options = chosen.run  # type: ignore[attr-defined]
         use_cpu_devices(options.mesh)
@@ -88,7 +91,7 @@ def parse(
     args = list(sys.argv[1:] if args is None else args)
     default = config
     for name, recipe in (recipes or {}).items():
-        if f"--data={name}" in args or ("--data", name) in zip(args, args[1:], strict=False):
+        if f"--data={name}" in args or ("--data", name) in itertools.pairwise(args):
             default = recipe
     if "--smoke" in args:
         args.remove("--smoke")
@@ -105,7 +108,6 @@ def parse(
                 description=f"{description.strip()}\n\n{hint}",
                 default=default,
                 args=args,
-                config=(tyro.conf.FlagCreatePairsOff,),
             )
     except SystemExit as stop:
         if stop.code in (0, None):
@@ -115,14 +117,10 @@ def parse(
 
 def _one_line(box: str) -> str:
     """Flatten tyro's box: its first paragraph, and what it thinks was meant."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    paragraphs = [
-        " ".join(part.replace("│", " ").split())
-        for part in re.split(r"[╭├│]?\s*─{3,}.*\n?", text)
-    ]
-    paragraphs = [part.strip(" ╭╮╰╯") for part in paragraphs if part.strip(" ╭╮╰╯")]
-    message = paragraphs[0] if paragraphs else "the flags could not be read"
-    meant = re.search(r"Perhaps you meant:\s*│?\s*│?\s*(--\S+)", text)
+    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
+    paragraph = itertools.takewhile(lambda line: line.strip("─"), lines)
+    message = " ".join(paragraph) or "the flags could not be read"
+    meant = re.search(r"Perhaps you meant:[\s│]*(--\S+)", box)
     hint = f"; did you mean {meant.group(1)}?" if meant else ""
     return f"{message.rstrip('.')}{hint}; --help lists all flags"
 

@@ -15,6 +15,7 @@ from jaxlab.core.pytree import flat_paths
 from jaxlab.core.typing import Batch, Metrics, PyTree
 from jaxlab.train.checkpoint import Checkpoints
 from jaxlab.train.interrupts import Interrupted, Interrupts
+from jaxlab.train.plots import learning_curves
 from jaxlab.train.progress import Progress, make_progress
 from jaxlab.train.run_folder import RunFolder
 from jaxlab.train.step import Step
@@ -70,7 +71,7 @@ def fit(
             marks the best checkpoint.
 
     Returns:
-        The last state.
+        The last state. The run folder then holds its learning curves.
 
     Raises:
         NonFiniteError: When a metric is not finite; the state is not saved then, but
@@ -121,6 +122,8 @@ class _Loop:
             progress.close()
             if hasattr(stream, "close"):
                 stream.close()  # ends worker processes
+        if is_main_process():
+            learning_curves(self.folder.path)
         self.folder.work = {
             "steps": self.steps,
             "examples": self.steps * self.batch_size,
@@ -251,7 +254,9 @@ class _Loop:
         batch = flat_paths(materialize(next(stream)))
         if is_main_process():
             np.savez(folder / "batch.npz", **jax.device_get(batch))
-        bad = ", ".join(f"{n} is {v}" for n, v in values.items() if not math.isfinite(v))
+        bad = ", ".join(
+            f"{n} is {v}" for n, v in values.items() if not math.isfinite(v)
+        )
         raise NonFiniteError(
             f"{bad} at step {offending}; the state before it and its batch are kept in "
             f"{folder}. Often a smaller learning rate or clipping helps",

@@ -12,7 +12,7 @@ __all__ = ["adamw", "decay_mask", "warmup_cosine"]
 
 
 def warmup_cosine(
-    peak: float, steps: int, *, warmup_steps: int = 0, end: float = 0.0
+    peak: float, steps: int, warmup_steps: int = 0, *, end: float = 0.0
 ) -> optax.Schedule:
     """Rise linearly to `peak`, then fall along half a cosine to `end`.
 

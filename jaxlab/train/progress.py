@@ -210,4 +210,4 @@ def make_progress(
         viewer = _TerminalProgress
     else:
         viewer = _PlainProgress
-    return viewer(start, steps, batch_size)  # type: ignore[return-value]
+    return viewer(start, steps, batch_size)

@@ -16,6 +16,7 @@ import jax
 from jaxlab.core.distributed import is_main_process
 from jaxlab.core.errors import InputError
 from jaxlab.train.checkpoint import Checkpoints
+from jaxlab.train.engine import Engine
 
 try:
     import fcntl
@@ -32,14 +33,15 @@ class RunOptions:
     """Where and how a run runs; never what it computes, so free to differ on resume."""
 
     run_dir: str = ""
-    """Run folder; the same again resumes. Default: runs/EXPERIMENT/TIME"""
+    """Run folder; the same again resumes. Empty: runs/EXPERIMENT/TIME"""
     data_dir: str = ""
-    """Folder of the data. Default: $TFDS_DATA_DIR, else ~/tensorflow_datasets"""
+    """Folder of the data. Empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets"""
     mesh: str = ""
-    """Devices by axis, as data=2,fsdp=4. Default: all on data"""
+    """Devices by axis, as data=2,fsdp=4. Empty: all on data"""
     stream_workers: int | None = None
-    """Stream the data from so many processes; 0: this one; None: keep what fits on
-    the device"""
+    """Processes that stream the data; 0: this one; None: hold what fits on the device"""
+    engine: Engine = "jit"
+    """jit, or pmap: data parallel through the older interface"""
     distributed: str = ""
     """Join the processes of a cluster: auto, or HOST:PORT,PROCESSES,INDEX"""
     log_every: int = 20
@@ -229,7 +231,8 @@ def _as_json(config: Any) -> dict[str, Any]:
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return [
-        f"{name} is {found.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
+        f"{name} is {found.get(name, 'absent')} there, "
+        f"{wanted.get(name, 'absent')} here"
         for name in sorted(found.keys() | wanted.keys())
         if found.get(name, ...) != wanted.get(name, ...)
     ]

@@ -34,11 +34,9 @@ Step: TypeAlias = Callable[[PyTree, Batch], tuple[PyTree, Metrics]]
 def make_train_step(
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
-    *,
     schedule: optax.Schedule | None = None,
     accumulate_steps: int = 1,
     ema_decay: float = 0.0,
-    axis_name: str | None = None,
 ) -> Step:
     """Make `step(state, batch) -> state, metrics` for one loss and one optimiser.
 
@@ -54,11 +52,11 @@ def make_train_step(
             rows). One update counts as one step.
         ema_decay: Decay of the moving average of the parameters, where the state keeps
             one; early on, at most `(1 + t) / (10 + t)`, so that it forgets the start.
-        axis_name: The mapped axis under `pmap`; gradients, metrics and model state are
-            averaged over it.
 
     Returns:
-        The step. Metrics: `loss`, those of `loss_fn`, `grad_norm` (before clipping).
+        The step. Metrics: `loss`, those of `loss_fn`, `grad_norm` (before clipping),
+        `learning_rate`. Called with `axis_name` (the `pmap` engine does), it averages
+        gradients, metrics and model state over that mapped axis.
     """
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
@@ -68,7 +66,9 @@ def make_train_step(
         )
         return grads, model_state, {"loss": loss, **metrics}
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def step(
+        state: TrainState, batch: Batch, axis_name: str | None = None
+    ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         if axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))

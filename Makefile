@@ -1,0 +1,54 @@
+# `make run` and `make test` are all that a newcomer needs; `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run install fmt lint types layers test-fast test check bench clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+run: .venv/run  ## train the ViT on the embedded digits (ARGS="--steps 200" for more)
+	$(BIN)/python -m experiments.vit_cifar --data digits $(ARGS)
+
+install: .venv/all  ## make .venv with everything: to run, to test and to compare
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run: .venv/bin/python setup.cfg
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/all: .venv/bin/python setup.cfg
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
+	@touch $@ .venv/run
+
+fmt: .venv/all  ## format the code and mend what can be mended
+	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/ruff format .
+
+lint: .venv/all  ## format and lint rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/all  ## static types
+	$(BIN)/mypy
+
+layers: .venv/all  ## imports only go down
+	$(BIN)/lint-imports --no-cache
+
+test-fast: .venv/all  ## the tests that take seconds
+	$(BIN)/pytest -q -n 2 -m "not slow" $(ARGS)
+
+test: .venv/all  ## all tests
+	$(BIN)/pytest -q -n 2 $(ARGS)
+
+check: lint types layers test  ## what has to pass before a change lands
+
+bench: .venv/all  ## measure against the peers; tables and JSON in benchmarks/results
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:  ## remove what the tools left, but no runs
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

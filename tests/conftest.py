@@ -1,0 +1,26 @@
+"""Make JAX strict, and give every test the same small tools."""
+
+import os
+
+# Before JAX starts: a CPU with four devices, unless a GPU run is asked for.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture
+def key():
+    """Give a PRNG key."""
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def rng():
+    """Give a NumPy generator."""
+    return np.random.default_rng(0)
