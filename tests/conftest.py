@@ -1,5 +1,7 @@
 """Make JAX strict, and give every test the same small tools."""
 
+import contextlib
+import logging
 import os
 
 # Before JAX starts: a CPU with four devices, unless a GPU run is asked for.
@@ -24,3 +26,28 @@ def key():
 def rng():
     """Give a NumPy generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def compilations():
+    """Collect the names of what JAX compiles in `with compilations() as names`."""
+
+    @contextlib.contextmanager
+    def collect():
+        names = []
+
+        class Collector(logging.Handler):
+            def emit(self, record):
+                text = record.getMessage()
+                if text.startswith("Compiling"):
+                    names.append(text.split()[1])
+
+        logger, handler = logging.getLogger("jax"), Collector()
+        logger.addHandler(handler)
+        try:
+            with jax.log_compiles():
+                yield names
+        finally:
+            logger.removeHandler(handler)
+
+    return collect

@@ -1,10 +1,11 @@
 """A batch named by its row numbers, for data that lives on the devices."""
 
 import dataclasses
+from typing import Any
 
 import jax
 
-from jaxlab.core.typing import Array, Batch, Int, PyTree
+from jaxlab.core.typing import Batch, PyTree
 
 __all__ = ["Rows", "materialize"]
 
@@ -12,14 +13,15 @@ __all__ = ["Rows", "materialize"]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows `index` of `arrays`, not yet gathered.
+    """Rows `index` (int32, `(b,)`) of `arrays`, not yet gathered.
 
     The whole data set sits on every device once; a step is sent only the row numbers
     and gathers inside its compiled program.
     """
 
+    # Not annotated as arrays: a tree of shapes or shardings has this type too.
     arrays: PyTree
-    index: Int[Array, " b"]
+    index: Any
 
 
 def materialize(batch: Batch) -> Batch:

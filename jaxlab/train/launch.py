@@ -116,10 +116,14 @@ def parse(
 
 
 def _one_line(box: str) -> str:
-    """Flatten tyro's box: its first paragraph, and what it thinks was meant."""
-    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    paragraph = itertools.takewhile(lambda line: line.strip("─"), lines)
-    message = " ".join(paragraph) or "the flags could not be read"
+    """Flatten tyro's box: the paragraph after its title, and what it thinks was meant.
+
+    The box is drawn in plain characters where the terminal knows no others.
+    """
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    lines = ["" if re.fullmatch("[╰╯─-]+", line) else line for line in lines]
+    paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda s: not s, lines))
+    message = " ".join(paragraph) or "the flags cannot be read"
     meant = re.search(r"Perhaps you meant:[\s│]*(--\S+)", box)
     hint = f"; did you mean {meant.group(1)}?" if meant else ""
     return f"{message.rstrip('.')}{hint}; --help lists all flags"

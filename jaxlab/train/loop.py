@@ -207,6 +207,7 @@ class _Loop:
         assert self.evaluate is not None
         self._fetch(done)
         before = time.perf_counter()
+        progress.pause()
         values = self.evaluate(state)
         self.since += time.perf_counter() - before  # not training time
         row = {f"test/{name}": float(value) for name, value in values.items()}

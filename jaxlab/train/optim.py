@@ -1,8 +1,8 @@
 """Optimisers and schedules: optax, with the choices of the field's recipes."""
 
 import jax
-import jax.numpy as jnp
 import optax
+from jax.typing import DTypeLike
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import path_name
@@ -60,7 +60,7 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
     clip_norm: float = 0.0,
-    mu_dtype: jnp.dtype | None = None,
+    mu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformation:
     """AdamW with decoupled, masked decay after clipping by the global norm.
 

@@ -3,7 +3,7 @@
 import html
 import sys
 import time
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -37,6 +37,10 @@ class Speed:
             self.steps_per_second = mixed if known else current
             self._step, self._time = step, now
 
+    def pause(self) -> None:
+        """Leave out the time until the next step (of an evaluation, say)."""
+        self._time = None
+
     def time_left(self) -> str:
         """Write the time left as `1:02:03` or `4:05`, or `-:--` when unknown."""
         if not self.steps_per_second > 0:
@@ -49,11 +53,15 @@ class Speed:
         return f"{minutes}:{seconds:02}"
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What the loop tells its viewer."""
 
     def step(self, step: int) -> None:
         """Say that so many updates are made; called each step, so cheap."""
+
+    def pause(self) -> None:
+        """Do not count the time until the next step."""
 
     def log(self, values: dict[str, float]) -> None:
         """Show the newest metrics."""
@@ -80,6 +88,9 @@ class _Shared:
     def _count(self, step: int) -> None:
         self.done = step
         self._speed.update(step)
+
+    def pause(self) -> None:
+        self._speed.pause()
 
     def _keep(self, values: dict[str, float]) -> None:
         shown = [

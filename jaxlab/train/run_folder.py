@@ -39,7 +39,7 @@ class RunOptions:
     mesh: str = ""
     """Devices by axis, as data=2,fsdp=4. Empty: all on data"""
     stream_workers: int | None = None
-    """Processes that stream the data; 0: this one; None: hold what fits on the device"""
+    """Processes that stream the data; 0: this one; None: none, if it fits the device"""
     engine: Engine = "jit"
     """jit, or pmap: data parallel through the older interface"""
     distributed: str = ""
@@ -73,9 +73,14 @@ class RunFolder:
         self._started = time.perf_counter()
         self._is_main = is_main_process()
         self.path = self._choose_path(self.options.run_dir)
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._check_folder()
         self._lock = self._take_lock() if self._is_main else None
-        self._check_config(config)
+        try:
+            self._check_config(config)
+        except InputError:
+            if self._lock is not None:
+                self._lock.close()
+            raise
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self._rows: TextIO | None = None
         self._board: Any = None
@@ -92,12 +97,23 @@ class RunFolder:
         tries = [now, *(f"{now}-{number}" for number in range(2, 1000))]
         return next(folder / name for name in tries if not (folder / name).exists())
 
+    def _check_folder(self) -> None:
+        """Refuse a folder of something else before anything is written to it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        found = {file.name for file in self.path.iterdir()} - {".lock"}
+        if self._is_main and found and "config.json" not in found:
+            raise InputError(
+                f"folder {self.path} is neither empty nor a run folder; give another "
+                "--run-dir"
+            )
+
     def _take_lock(self) -> TextIO:
         lock = (self.path / ".lock").open("w")
         try:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            lock.close()
             raise InputError(
                 f"run folder {self.path} is in use by another process; wait for it, "
                 "or give another --run-dir"
@@ -121,12 +137,7 @@ class RunFolder:
                     f"{'; '.join(different)}. Give the same values to resume it, or "
                     "another --run-dir"
                 )
-        elif any(p.name != ".lock" for p in self.path.iterdir()) and self._is_main:
-            raise InputError(
-                f"folder {self.path} is neither empty nor a run folder; give another "
-                "--run-dir"
-            )
-        if self._is_main and not file.exists():
+        elif self._is_main:
             _write_json(file, {"experiment": self.experiment, "config": wanted})
 
     def resume_metrics(self, step: int) -> None:
@@ -211,7 +222,7 @@ class RunFolder:
         self.close()
 
 
-def read_metrics(folder: str | pathlib.Path) -> list[dict[str, float]]:
+def read_metrics(folder: str | pathlib.Path) -> list[dict[str, Any]]:
     """Read the rows of `metrics.jsonl`; a last row cut off by a kill is left out."""
     rows = []
     file = pathlib.Path(folder) / "metrics.jsonl"

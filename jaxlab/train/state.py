@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from jaxlab.core.mesh import ShardingRules, init_sharded
 from jaxlab.core.model import Model
-from jaxlab.core.typing import Array, Int, Key, ModelState, Params, PyTree
+from jaxlab.core.typing import Array, Key, ModelState, Params, PyTree
 
 __all__ = ["TrainState", "eval_params", "init_state"]
 
@@ -21,7 +21,7 @@ class TrainState:
     """All that changes from step to step, and the key that does not.
 
     Attributes:
-        step: Updates made so far.
+        step: Updates made so far, an int32 scalar.
         key: The run's base key; step t uses `fold_in(key, t)`. An array like the rest,
             so that one compiled step serves every seed and a checkpoint is complete.
         params: What the optimiser updates.
@@ -30,8 +30,9 @@ class TrainState:
         ema: Exponential moving average of `params`, or None when it is off.
     """
 
-    step: Int[Array, ""]
-    key: Key[Array, ""]
+    # Not annotated as arrays: a tree of shapes or shardings has this type too.
+    step: Any
+    key: Any
     params: Params
     model_state: ModelState
     opt_state: PyTree
@@ -58,6 +59,7 @@ def init_state(
         rules: Tensor-parallel rules of the network.
         ema: Keep a moving average, begun at the initial parameters.
     """
+    inputs = jax.tree.map(jnp.asarray, inputs)
 
     def init(key: Key[Array, ""]) -> TrainState:
         init_key, step_key = jax.random.split(key)

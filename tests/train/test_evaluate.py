@@ -1,0 +1,47 @@
+"""Evaluation sees every example once."""
+
+import numpy as np
+import pytest
+
+from jaxlab.core.mesh import make_mesh
+from jaxlab.data.batches import evaluation_batches
+from jaxlab.data.images import ArraySource
+from jaxlab.train.evaluate import make_collector, means
+
+
+def per_example(state, batch):
+    value = state * batch["image"].astype(np.float32).sum((1, 2, 3))
+    return {"value": value, "label": batch["label"]}
+
+
+@pytest.mark.parametrize("mesh", ["data=1", "data=2,fsdp=2"])
+@pytest.mark.parametrize("batch_size", [3, 8, 64])
+def test_values_come_in_order_and_without_padding(rng, mesh, batch_size):
+    mesh = make_mesh(mesh)
+    images = rng.integers(0, 255, (13, 2, 2, 1), dtype=np.uint8)
+    source = ArraySource(images, np.arange(13, dtype=np.int32))
+    batches = evaluation_batches(source, batch_size, mesh)
+    values = make_collector(per_example, batches, mesh)(np.float32(2))
+    np.testing.assert_array_equal(values["label"], np.arange(13))
+    np.testing.assert_array_equal(values["value"], 2.0 * images.sum((1, 2, 3)))
+
+
+def test_the_same_state_is_evaluated_once():
+    calls = []
+
+    def batches():
+        calls.append(0)
+        yield {"image": np.ones((2, 1, 1, 1)), "label": np.arange(2)}, 2
+
+    collect = make_collector(per_example, batches, make_mesh("data=1"))
+    state = np.float32(1)
+    assert collect(state) is collect(state)
+    assert len(calls) == 1
+    collect(np.float32(2))
+    assert len(calls) == 2
+
+
+def test_means_are_taken_in_double_precision():
+    # Summed in float32, 1e8 would swallow the ones.
+    values = {"loss": np.array([1e8] + [1.0] * 999, np.float32)}
+    assert means(values, "loss") == {"loss": (1e8 + 999) / 1000}

@@ -1,0 +1,121 @@
+"""The command line reads well, and its errors are one line."""
+
+import dataclasses
+import re
+from typing import Literal
+
+import pytest
+
+from jaxlab.core.errors import InputError
+from jaxlab.train import launch as launching
+from jaxlab.train.interrupts import Interrupted
+from jaxlab.train.launch import launch, parse
+from jaxlab.train.run_folder import RunOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    data: str = "cifar10"  # which images
+    steps: int = 100  # updates
+    rate: float = 0.5
+    stem: Literal["patch", "conv"] = "patch"
+    flip: bool = True
+    run: RunOptions = RunOptions()
+
+
+SMOKE = Config(data="digits", steps=3)
+RECIPES = {"digits": Config(data="digits", steps=50)}
+
+
+def read(*args):
+    return parse(Config(), smoke=SMOKE, recipes=RECIPES, program="prog", args=[*args])
+
+
+def test_flags_change_the_defaults():
+    assert read() == Config()
+    assert read("--steps", "7", "--no-flip", "--stem=conv") == Config(
+        steps=7, flip=False, stem="conv"
+    )
+    assert read("--run.mesh", "data=2").run.mesh == "data=2"
+
+
+def test_smoke_starts_from_a_tiny_run():
+    assert read("--smoke") == SMOKE
+    assert read("--steps", "9", "--smoke").steps == 9
+
+
+@pytest.mark.parametrize("args", [["--data", "digits"], ["--data=digits"]])
+def test_data_chooses_its_recipe(args):
+    assert read(*args) == RECIPES["digits"]
+    assert read(*args, "--steps", "8").steps == 8
+    assert read("--data", "mnist") == Config(data="mnist")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--stepz", "3"], r"--stepz, 3; did you mean --steps\?"),
+        (["--steps", "abc"], r"--steps: invalid literal .* 'abc'"),
+        (["--steps"], r"Missing value for argument '--steps'"),
+        (["--stem", "foo"], r"'foo' for argument '--stem'. .*'patch', 'conv'"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_exit_code_2(capsys, args, message):
+    with pytest.raises(SystemExit) as stop:
+        read(*args)
+    assert stop.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert re.match(r"error: .*; --help lists all flags$", shown)
+    assert re.search(message, shown)
+    assert not re.search("[│─╭]", shown)
+
+
+def test_help_names_every_flag_its_default_and_meaning(capsys):
+    with pytest.raises(SystemExit) as stop:
+        read("--help")
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    for text in (
+        "--steps INT",
+        "updates (default: 100)",
+        "--no-flip",
+        "--smoke",
+        "mesh",
+    ):
+        assert text in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (InputError("patch_size 3 does not divide 8"), 2, "error: patch_size 3 does"),
+        (Interrupted("stopped after step 5", 15), 143, "stopped after step 5"),
+        (KeyboardInterrupt(), 130, "the newest checkpoint is whole"),
+    ],
+)
+def test_what_ends_a_run_is_told_in_one_line(capsys, monkeypatch, error, code, message):
+    def main(config):
+        raise error
+
+    for name in ("use_compilation_cache", "keep_freed_memory"):
+        monkeypatch.setattr(launching, name, lambda: None)
+    monkeypatch.setattr("sys.argv", ["prog", "--smoke"])
+    with pytest.raises(SystemExit) as stop:
+        launch(main, Config(), smoke=SMOKE)
+    assert stop.value.code == code
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+
+
+def test_bugs_keep_their_traceback(monkeypatch):
+    def main(config):
+        raise ZeroDivisionError
+
+    for name in ("use_compilation_cache", "keep_freed_memory"):
+        monkeypatch.setattr(launching, name, lambda: None)
+    monkeypatch.setattr("sys.argv", ["prog"])
+    with pytest.raises(ZeroDivisionError):
+        launch(main, Config(), smoke=SMOKE)

@@ -1,0 +1,225 @@
+"""A run is a pure function of its configuration, however often it is interrupted."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlab.core.mesh import make_mesh, replicate
+from jaxlab.train.checkpoint import Checkpoints
+from jaxlab.train.engine import compile_step
+from jaxlab.train.interrupts import Interrupted
+from jaxlab.train.loop import NonFiniteError, fit
+from jaxlab.train.run_folder import read_metrics
+
+
+def train(problem, run, steps=10, mesh="data=1", batches=None, **options):
+    mesh = make_mesh(mesh)
+    return fit(
+        problem.compiled(mesh),
+        problem.state(mesh),
+        batches or problem.batches,
+        steps=steps,
+        batch_size=8,
+        run=run,
+        **options,
+    )
+
+
+def interrupting(problem, at, signum=signal.SIGTERM):
+    """Give the problem's batches, and send a signal with batch `at`."""
+
+    def batches(start):
+        for step, batch in enumerate(problem.batches(start), start):
+            if step == at:
+                os.kill(os.getpid(), signum)
+            yield batch
+
+    return batches
+
+
+def without_time(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    problem, open_run, same, signum
+):
+    whole = open_run("whole", log_every=4)
+    expected = train(problem, whole)
+    run = open_run("parts", log_every=4)
+    with pytest.raises(Interrupted, match="stopped after step 6 of 10") as stop:
+        train(problem, run, batches=interrupting(problem, 5, signum))
+    assert stop.value.signum == signum
+    run.close()
+    run = open_run("parts", log_every=4)
+    assert run.checkpoints.latest_step() == 6
+    found = train(problem, run)
+    assert same(found, expected)
+    rows = without_time(read_metrics(run.path))
+    assert rows == without_time(read_metrics(whole.path))
+    assert [row["step"] for row in rows] == [4, 8, 10]
+
+
+def test_a_run_lost_between_checkpoints_is_computed_again(problem, open_run, same):
+    whole = open_run("whole", log_every=2)
+    expected = train(problem, whole)
+    run = open_run("killed", log_every=2, save_every=4)
+
+    def dying(start):
+        for step, batch in enumerate(problem.batches(start), start):
+            if step == 7:
+                raise ConnectionError
+            yield batch
+
+    with pytest.raises(ConnectionError):
+        train(problem, run, batches=dying)
+    run.close()
+    run = open_run("killed", log_every=2, save_every=4)
+    assert run.checkpoints.latest_step() == 4
+    problem.drawn.clear()
+    assert same(train(problem, run), expected)
+    assert problem.drawn == list(range(4, 10))
+    rows = without_time(read_metrics(run.path))
+    assert rows == without_time(read_metrics(whole.path))
+
+
+def test_a_finished_run_is_not_run_again(problem, open_run, same):
+    run = open_run()
+    expected = train(problem, run)
+    run.close()
+    problem.drawn.clear()
+    found = train(problem, open_run())
+    assert same(found, expected)
+    assert problem.drawn == []
+
+
+def test_a_run_can_move_to_another_mesh(problem, open_run):
+    expected = train(problem, open_run("whole"))
+    run = open_run("moved")
+    with pytest.raises(Interrupted):
+        train(problem, run, batches=interrupting(problem, 5))
+    run.close()
+    found = train(problem, open_run("moved"), mesh="data=2,fsdp=2")
+    jax.tree.map(
+        # Sums over the batch are taken in another order.
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        found.params,
+        expected.params,
+    )
+
+
+def test_rows_are_means_since_the_row_before(problem, open_run):
+    losses = []
+
+    def step(state, batch):
+        losses.append(float(batch["x"].sum()))
+        return state, {"loss": jnp.float32(losses[-1])}
+
+    run = open_run(log_every=3)
+    fit(step, problem.state(), problem.batches, steps=7, batch_size=8, run=run)
+    rows = read_metrics(run.path)
+    expected = [np.mean(losses[:3]), np.mean(losses[3:6]), losses[6]]
+    assert [row["train/loss"] for row in rows] == pytest.approx(expected)
+
+
+def test_evaluation_marks_the_best_checkpoint(problem, open_run):
+    scores = iter([3.0, 1.0, 2.0])
+    run = open_run()
+    train(
+        problem,
+        run,
+        steps=6,
+        evaluate=lambda state: {"loss": next(scores)},
+        eval_every=2,
+        best="-loss",
+    )
+    assert run.checkpoints.best_step() == 4
+    rows = [row["test/loss"] for row in read_metrics(run.path) if "test/loss" in row]
+    assert rows == [3.0, 1.0, 2.0]
+
+
+def test_without_an_interval_only_the_end_is_evaluated(problem, open_run):
+    seen = []
+
+    def evaluate(state):
+        seen.append(int(state.step))
+        return {"loss": 0.0}
+
+    train(problem, open_run(), steps=5, evaluate=evaluate)
+    assert seen == [5]
+
+
+def test_a_run_leaves_its_curves_and_what_it_did(problem, open_run):
+    run = open_run()
+    train(problem, run, steps=5)
+    assert (run.path / "curves.png").exists()
+    assert run.work["steps"] == 5
+    assert run.work["examples"] == 40
+    assert run.work["training_seconds"] > 0
+
+
+def test_the_first_bad_step_is_kept_with_its_batch(problem, open_run, same):
+    def batches(start):
+        for step, batch in enumerate(problem.batches(start), start):
+            if step == 5:
+                batch["x"][2, 1] = np.nan
+            yield batch
+
+    run = open_run(save_every=2)  # step 4 is saved; step 6 must not be
+    with pytest.raises(NonFiniteError, match=r"loss is nan.* at step 5;") as error:
+        train(problem, run, batches=batches)
+    assert error.value.step == 5
+    assert run.checkpoints.latest_step() == 4
+    batch = np.load(error.value.folder / "batch.npz")
+    assert np.isnan(batch["x"][2, 1])
+    expected = train(problem, open_run("good"), steps=5)
+    with Checkpoints(error.value.folder / "checkpoints") as kept:
+        state, _, _ = kept.restore(problem.state())
+    assert same(state, expected)
+
+
+def test_any_state_can_be_trained(open_run):
+    """Two networks and a counter, as a GAN's trainer has them."""
+    mesh = make_mesh("data=2")
+    state = {
+        "generator": {"w": np.zeros(3, np.float32)},
+        "critic": (np.ones(3, np.float32), np.zeros((), np.int32)),
+    }
+
+    def step(state, batch):
+        critic, count = state["critic"]
+        critic = critic + batch.mean(0)
+        generator = {"w": state["generator"]["w"] - critic}
+        metrics = {"critic_loss": critic.sum(), "generator_loss": generator["w"].sum()}
+        return {"generator": generator, "critic": (critic, count + 1)}, metrics
+
+    def batches(start):
+        while True:
+            yield np.full((4, 3), start, np.float32)
+            start += 1
+
+    state = replicate(state, mesh)
+    state = fit(
+        compile_step(step, state, mesh), state, batches, steps=3, batch_size=4,
+        run=open_run(),
+    )  # fmt: skip
+    assert int(state["critic"][1]) == 3
+    np.testing.assert_array_equal(state["critic"][0], 1 + 0 + 1 + 2)
+
+
+def test_the_stream_is_closed_at_the_end(problem, open_run):
+    closed = []
+
+    def batches(start):
+        try:
+            yield from problem.batches(start)
+        finally:
+            closed.append(True)
+
+    train(problem, open_run(), steps=2, batches=batches)
+    assert closed == [True]

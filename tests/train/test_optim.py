@@ -1,0 +1,71 @@
+"""Schedules against their formulas, AdamW and clipping against torch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxlab.core.errors import InputError
+from jaxlab.train.optim import adamw, decay_mask, warmup_cosine
+
+# Ten float32 updates in two orders of operations.
+UPDATES = 2e-6
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 5])
+def test_warm_up_then_half_a_cosine(warmup):
+    steps, peak, end = 20, 0.3, 0.01
+    schedule = warmup_cosine(peak, steps, warmup, end=end)
+    for t in range(steps + 1):
+        share = (t - warmup) / (steps - warmup)
+        cosine = end + (peak - end) * (1 + np.cos(np.pi * share)) / 2
+        expected = peak * (t + 1) / warmup if t < warmup else cosine
+        assert float(schedule(t)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("warmup", [-1, 10, 11])
+def test_a_warm_up_outside_the_run_is_refused(warmup):
+    with pytest.raises(InputError, match=f"warmup_steps {warmup} .* 9"):
+        warmup_cosine(0.1, 10, warmup)
+
+
+def test_only_kernels_decay():
+    params = {
+        "head": {"kernel": jnp.ones(2), "bias": jnp.ones(2)},
+        "norm": {"scale": jnp.ones(2)},
+        "pos_embed": jnp.ones(2),
+    }
+    assert decay_mask(params) == {
+        "head": {"kernel": True, "bias": False},
+        "norm": {"scale": False},
+        "pos_embed": False,
+    }
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+def test_adamw_equals_torch(rng, clip):
+    torch = pytest.importorskip("torch")
+    start = rng.normal(size=(4, 3)).astype(np.float32)
+    grads = rng.normal(size=(10, 4, 3)).astype(np.float32)
+    weight = torch.nn.Parameter(torch.tensor(start))
+    peer = torch.optim.AdamW([weight], lr=0.01, weight_decay=0.1, eps=1e-8)
+    params = {"kernel": jnp.asarray(start)}
+    optimizer = adamw(0.01, weight_decay=0.1, clip_norm=clip)
+    state = optimizer.init(params)
+    for grad in grads:
+        weight.grad = torch.tensor(grad)
+        if clip:
+            torch.nn.utils.clip_grad_norm_([weight], clip)
+        peer.step()
+        updates, state = optimizer.update({"kernel": jnp.asarray(grad)}, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params["kernel"], weight.detach().numpy(), atol=UPDATES)
+
+
+def test_the_first_moment_can_be_half_precision():
+    optimizer = adamw(0.01, mu_dtype=jnp.bfloat16)
+    state = optimizer.init({"kernel": jnp.ones(3)})
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(state)}
+    assert jnp.dtype(jnp.bfloat16) in dtypes

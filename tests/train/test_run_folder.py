@@ -1,0 +1,106 @@
+"""A run folder holds one run, and nothing in it is lost."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+from jaxlab.core.errors import InputError
+from jaxlab.train.run_folder import RunFolder, RunOptions, read_metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Nameless:
+    run: RunOptions = RunOptions()
+
+
+def test_a_new_folder_holds_the_configuration_without_the_run_options(open_run):
+    run = open_run()
+    saved = json.loads((run.path / "config.json").read_text())
+    assert saved == {
+        "experiment": "regression",
+        "config": {"learning_rate": 0.1, "sizes": [1, 2]},
+    }
+
+
+def test_the_same_run_opens_again_with_other_run_options(open_run):
+    open_run(log_every=5).close()
+    open_run(log_every=7, mesh="data=2")
+
+
+def test_another_configuration_is_refused_with_the_difference(open_run):
+    open_run().close()
+    with pytest.raises(InputError, match=r"learning_rate is 0.1 there, 0.2 here"):
+        open_run(learning_rate=0.2)
+
+
+def test_a_folder_in_use_is_refused(open_run):
+    open_run()
+    with pytest.raises(InputError, match="in use by another process"):
+        open_run()
+
+
+def test_a_folder_of_something_else_is_refused(open_run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="neither empty nor a run folder"):
+        open_run()
+    assert (tmp_path / "run" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_folder_of_another_experiment_is_refused(open_run):
+    run = open_run()
+    run.close()
+    config = run.path / "config.json"
+    config.write_text(config.read_text().replace("regression", "vit_cifar"))
+    with pytest.raises(InputError, match="belongs to vit_cifar, not regression"):
+        open_run()
+
+
+def test_without_a_name_folders_are_named_by_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with RunFolder("regression", Nameless()) as first:
+        with RunFolder("regression", Nameless()) as second:
+            assert first.path != second.path
+        assert first.path.parent == pathlib.Path("runs/regression")
+
+
+def test_rows_after_the_checkpoint_are_dropped_on_resume(open_run):
+    run = open_run()
+    for step in (10, 20, 30):
+        run.log(step, {"train/loss": step / 10})
+    run.close()
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 40, "train/lo')  # cut off by a kill
+    assert [row["step"] for row in read_metrics(run.path)] == [10, 20, 30]
+    run = open_run()
+    run.resume_metrics(20)
+    run.log(30, {"train/loss": 9.0})
+    rows = [(row["step"], row["train/loss"]) for row in read_metrics(run.path)]
+    assert rows == [(10, 1.0), (20, 2.0), (30, 9.0)]
+
+
+def test_metrics_reach_tensorboard(open_run):
+    run = open_run()
+    run.log(10, {"train/loss": 1.5})
+    run.close()
+    events = list((run.path / "tensorboard").iterdir())
+    assert len(events) == 1
+    assert b"train/loss" in events[0].read_bytes()
+
+
+def test_the_summary_tells_what_ran_where_and_with_what_result(open_run, capsys):
+    run = open_run()
+    run.work = {"steps": 3, "examples": 24, "training_seconds": 0.5}
+    assert run.finish({"loss": 0.25}, extra="fact") == {"loss": 0.25}
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert summary["metrics"] == {"loss": 0.25}
+    assert summary["extra"] == "fact"
+    assert summary["examples"] == 24
+    assert summary["total_seconds"] > 0
+    assert {"training_seconds", "command", "device", "python"} <= summary.keys()
+    assert "jax" in summary["versions"]
+    shown = capsys.readouterr().out
+    assert "loss 0.25" in shown
+    assert str(run.path) in shown
