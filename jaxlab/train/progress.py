@@ -82,6 +82,7 @@ class _Shared:
 
     def __init__(self, start: int, steps: int, batch_size: int) -> None:
         self.done, self.steps, self._batch_size = start, steps, batch_size
+        self._start = start
         self._speed = Speed(start, steps)
         self._loss = ""
 
@@ -104,7 +105,8 @@ class _Shared:
         rate = self._speed.steps_per_second
         known = rate > 0
         speed = f"{rate:.3g} steps/s  {rate * self._batch_size:.4g} examples/s"
-        parts = [speed if known else "compiling", self._loss]
+        waiting = "compiling" if self.done == self._start else ""
+        parts = [speed if known else waiting, self._loss]
         if self.done < self.steps:
             parts.append(f"{self._speed.time_left()} left")
         return "  ".join(filter(None, parts))
@@ -119,7 +121,9 @@ class _TerminalProgress(_Shared):
             TextColumn("{task.fields[text]}"),
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task("", total=steps, completed=start, text="")
+        self._task = self._bar.add_task(
+            "", total=steps, completed=start, text=self._text()
+        )
         self._bar.start()
 
     def step(self, step: int) -> None:

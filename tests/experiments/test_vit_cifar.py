@@ -1,0 +1,170 @@
+"""The experiment as its user meets it: commands, folders, kills, several processes."""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from experiments import vit_cifar
+from jaxlab.train.checkpoint import load_params
+from jaxlab.train.run_folder import RunOptions, read_metrics
+
+ROOT = pathlib.Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "experiments.vit_cifar"]
+# Two processes add the gradients of half batches in another order.
+SUMS = 1e-5
+
+
+@pytest.fixture
+def start(tmp_path_factory):
+    """Start the command with flags; killed at the end of the test."""
+    started = []
+    environment = {
+        **os.environ,
+        "JAXLAB_CACHE": str(tmp_path_factory.getbasetemp().parent / "jaxlab_cache"),
+    }
+
+    def start(*flags):
+        process = subprocess.Popen(
+            [*COMMAND, *map(str, flags)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finish(process, code=0):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, err
+    return out, err
+
+
+def params_of(folder):
+    found = load_params(folder)
+    return {"/".join(path): leaf for path, leaf in _flat(found)}
+
+
+def _flat(tree, path=()):
+    if not isinstance(tree, dict):
+        yield path, tree
+        return
+    for name, branch in tree.items():
+        yield from _flat(branch, (*path, name))
+
+
+@pytest.mark.slow
+def test_smoke_leaves_everything_in_its_folder(tmp_path):
+    run = RunOptions(run_dir=str(tmp_path / "run"), log_every=1)
+    metrics = vit_cifar.main(dataclasses.replace(vit_cifar.SMOKE, run=run))
+    assert metrics.keys() == {"loss", "accuracy"}
+    assert all(map(math.isfinite, metrics.values()))
+    # The head starts at zero, so the first loss is that of chance.
+    assert read_metrics(tmp_path / "run")[0]["train/loss"] == pytest.approx(
+        math.log(10), abs=0.1
+    )
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    pictures = {"curves.png", "confusion.png", "predictions.png"}
+    assert names >= pictures | {"config.json", "metrics.jsonl", "checkpoints"}
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["metrics"] == metrics
+    assert summary["steps"] == vit_cifar.SMOKE.steps
+
+
+def test_a_wrong_flag_ends_with_one_line_and_code_2(start):
+    out, err = finish(start("--patch-sise", 4), code=2)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "did you mean --patch-size?" in err
+
+
+@pytest.mark.slow
+def test_a_value_that_does_not_fit_ends_with_one_line_and_code_2(start, tmp_path):
+    _, err = finish(start("--data", "digits", "--patch-size", 3), code=2)
+    assert err == (
+        "error: patch_size 3 does not divide the image of 8 x 8 pixels; "
+        "use one of 1, 2, 4, 8\n"
+    )
+    flags = ["--data", "cifar10", "--data-dir", tmp_path, "--run-dir", tmp_path / "run"]
+    before = time.monotonic()
+    _, err = finish(start(*flags), code=2)
+    assert err.count("\n") == 1
+    assert str(tmp_path) in err
+    assert "--data digits" in err
+    assert not (tmp_path / "run").exists()
+    # Ten seconds for the search, and what a busy machine takes to import jax.
+    assert time.monotonic() - before < 30
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(start, tmp_path):
+    def flags(folder):
+        often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
+        return ["--smoke", "--steps", 40, *often, "--run-dir", folder]
+
+    def stop_at(process, folder, step, signum):
+        while not (rows := read_metrics(folder)) or rows[-1]["step"] < step:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(signum)
+        return finish(process, {signal.SIGKILL: -9, signal.SIGINT: 130}[signum])
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(start(*flags(whole)))
+    first, second = random.randint(2, 15), random.randint(18, 32)
+    _, err = stop_at(start(*flags(broken)), broken, first, signal.SIGINT)
+    assert f"--run-dir {broken}" in err
+    stop_at(start(*flags(broken)), broken, second, signal.SIGKILL)
+    out, _ = finish(start(*flags(broken)))
+    assert "resumed from step" in out
+    expected, found = params_of(whole), params_of(broken)
+    assert expected.keys() == found.keys()
+    for name, leaf in expected.items():
+        np.testing.assert_array_equal(found[name], leaf, err_msg=f"{first=} {second=}")
+    rows = [
+        [(row["step"], row.get("train/loss")) for row in read_metrics(folder)]
+        for folder in (whole, broken)
+    ]
+    assert rows[0] == rows[1]
+    _, err = finish(start(*flags(broken), "--learning-rate", 0.5), code=2)
+    assert "learning_rate is 0.002 there, 0.5 here" in err
+
+
+@pytest.mark.slow
+def test_two_processes_and_streaming_workers_change_nothing(start, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    both = ["--smoke", "--log-every", 1, "--run-dir"]
+    processes = [
+        start(*both, tmp_path / "two", "--distributed", f"{address},2,{index}")
+        for index in range(2)
+    ]
+    outputs = [finish(process)[0] for process in processes]
+    assert "result" in outputs[0]
+    assert "result" not in outputs[1]  # only the first one speaks
+    finish(start(*both, tmp_path / "one", "--stream-workers", 2))
+    curves = [
+        [row["train/loss"] for row in read_metrics(tmp_path / name) if "seconds" in row]
+        for name in ("one", "two")
+    ]
+    assert len(curves[0]) == vit_cifar.SMOKE.steps
+    np.testing.assert_allclose(*curves, atol=SUMS)
