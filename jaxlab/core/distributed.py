@@ -23,10 +23,11 @@ def connect(text: str) -> None:
         jax.distributed.initialize()
         return
     address, *numbers = text.split(",")
-    if ":" not in address or len(numbers) != 2 or not all(map(str.isdecimal, numbers)):
+    is_pair = len(numbers) == 2 and all(map(str.isdecimal, numbers))
+    if ":" not in address or not is_pair or int(numbers[1]) >= int(numbers[0]):
         raise InputError(
-            f"distributed {text!r} is neither 'auto' nor HOST:PORT,PROCESSES,INDEX, "
-            "such as 10.0.0.1:1234,2,0"
+            f"distributed {text!r} is neither 'auto' nor HOST:PORT,PROCESSES,INDEX "
+            "with INDEX below PROCESSES, such as 10.0.0.1:1234,2,0"
         )
     count, index = map(int, numbers)
     jax.distributed.initialize(address, num_processes=count, process_id=index)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -56,7 +57,8 @@ def parse_mesh(text: str) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, number = part.partition("=")
-        if name not in AXES or name in sizes or not number.isdecimal() or number == "0":
+        is_size = number.isdecimal() and int(number) > 0
+        if name not in AXES or name in sizes or not is_size:
             raise InputError(
                 f"mesh {text!r}: {part!r} is not AXIS=SIZE with an axis of "
                 f"{', '.join(AXES)}, each at most once; for example --mesh data=2"
@@ -151,10 +153,9 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     sharding = NamedSharding(mesh, P())
 
     def place(leaf: Any) -> jax.Array:
-        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
-            leaf.dtype, jax.dtypes.prng_key
-        ):
-            return jax.jit(jax.numpy.copy, out_shardings=sharding)(leaf)
+        is_array = isinstance(leaf, jax.Array)
+        if is_array and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.jit(jnp.copy, out_shardings=sharding)(leaf)
         local = np.array(leaf)
         return jax.make_array_from_process_local_data(sharding, local, local.shape)
 
@@ -167,7 +168,8 @@ def _spec(
     spec: list[Any] = [None] * len(shape)
     if mesh.shape["tensor"] > 1:
         named = next((s for pattern, s in rules if re.search(pattern, path)), P())
-        for axis, name in enumerate(named):
+        # An optimiser may keep smaller factors of a parameter under its name.
+        for axis, name in enumerate(named if len(named) <= len(shape) else P()):
             # Stacked layers (scan) put their axes in front: rules count from the end.
             from_end = axis - len(named)
             if name is not None and shape[from_end] % mesh.shape["tensor"] == 0:

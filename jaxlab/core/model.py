@@ -47,8 +47,9 @@ class Model(NamedTuple):
 def from_linen(module: nn.Module, *, method: Callable[..., Any] | None = None) -> Model:
     """Make a `Model` of a Linen module whose call takes a keyword `train`.
 
-    Hides Linen's `rngs=` and `mutable=`: the one key serves every random stream (Linen
-    folds the module's path into it), and a state changes only while training.
+    Hides Linen's `rngs=` and `mutable=`: the one key serves the random stream
+    `dropout`, which all layers draw from (Linen folds the module's path into it), and
+    a state changes only while training.
 
     Args:
         module: The network.

@@ -43,8 +43,8 @@ def archive_images(name: str, data_dir: pathlib.Path) -> ImageData:
 
     Args:
         name: `cifar10`, `cifar100` or `mnist`.
-        data_dir: Searched itself, and its `downloads` and `downloads/manual`;
-            downloads go to `downloads`.
+        data_dir: Searched itself, and its folders `downloads`, `downloads/manual` and
+            `NAME`; downloads go to `downloads`.
 
     Raises:
         InputError: If the archive is damaged, or absent and not to be had.
@@ -82,8 +82,8 @@ def _find(
         choices = " or ".join(" and ".join(version.files) for version in versions)
         raise InputError(
             f"data {name!r} is not in {data_dir} and cannot be downloaded ({error}); "
-            f"put {choices} from {archive.url} into {data_dir}, or give the folder of a "
-            "prepared TFDS set by --data-dir or TFDS_DATA_DIR, or use --data digits, "
+            f"put {choices} from {archive.url} into {data_dir}, or give the folder of "
+            "a prepared TFDS set by --data-dir or TFDS_DATA_DIR, or use --data digits, "
             "which needs no files"
         ) from None
     return archive, paths

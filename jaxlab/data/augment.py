@@ -1,4 +1,4 @@
-"""Augmentation inside the jitted step: pure functions of (key, uint8 or float images)."""
+"""Augmentation inside the jitted step: pure functions of a key and images."""
 
 import jax
 import jax.numpy as jnp

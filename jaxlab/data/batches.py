@@ -6,7 +6,7 @@ and augmentation are made inside the jitted step.
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jax.sharding import Mesh
@@ -28,6 +28,7 @@ __all__ = [
 _FITS_ON_DEVICE = 2 * 2**30  # bytes
 
 
+@runtime_checkable
 class Source(Protocol):
     """Random access to the examples of a data set; must survive pickling."""
 

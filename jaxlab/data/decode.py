@@ -1,9 +1,12 @@
 """Compressed images to arrays, and a cache of whole decoded sets."""
 
+import contextlib
 import hashlib
 import io
 import os
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,7 +16,18 @@ from PIL import Image, UnidentifiedImageError
 from jaxlab.core.compilation import cache_folder
 from jaxlab.core.errors import InputError
 
-__all__ = ["cached_arrays", "decode_image", "files_key"]
+__all__ = ["cached_arrays", "decode_image", "files_key", "read_npz"]
+
+# What reading raises for a file that is absent, damaged or no `.npz` at all.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    TypeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def decode_image(data: bytes, size: int, channels: int = 0) -> np.ndarray:
@@ -29,12 +43,12 @@ def decode_image(data: bytes, size: int, channels: int = 0) -> np.ndarray:
         InputError: If the bytes are not an image.
     """
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except (UnidentifiedImageError, OSError) as error:
+        stored = Image.open(io.BytesIO(data))
+        stored.load()
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         raise InputError(f"not a readable image: {error}") from None
-    is_grey = channels == 1 or (channels == 0 and image.mode in ("L", "1"))
-    image = image.convert("L" if is_grey else "RGB")
+    is_grey = channels == 1 or (channels == 0 and stored.mode in ("L", "1"))
+    image = stored.convert("L" if is_grey else "RGB")
     if size:
         image = _resize_and_crop(image, size)
     array = np.asarray(image)
@@ -60,6 +74,19 @@ def files_key(files: Iterable[pathlib.Path], *details: Any) -> str:
     return digest.hexdigest()[:24]
 
 
+def read_npz(file: pathlib.Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an `.npz` file.
+
+    Raises:
+        InputError: If the file is absent, damaged, or holds Python objects.
+    """
+    try:
+        with file.open("rb") as stream, np.load(stream) as saved:
+            return dict(saved)
+    except _UNREADABLE as error:
+        raise InputError(f"{file} is not a readable .npz file: {error}") from None
+
+
 def cached_arrays(
     key: str, make: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
@@ -68,11 +95,9 @@ def cached_arrays(
     A cache that cannot be read is made again; one that cannot be written is skipped.
     """
     file = cache_folder() / "images" / f"{key}.npz"
-    try:
-        with np.load(file) as saved:
-            return dict(saved)
-    except (OSError, ValueError, EOFError, KeyError):
-        arrays = make()
+    with contextlib.suppress(InputError):
+        return read_npz(file)
+    arrays = make()
     part = file.with_suffix(f".{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -80,5 +105,6 @@ def cached_arrays(
             np.savez(stream, **arrays)  # type: ignore[arg-type]
         part.replace(file)
     except OSError:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
     return arrays

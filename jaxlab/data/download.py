@@ -1,5 +1,7 @@
 """Downloads that fail fast and never leave half a file."""
 
+import http.client
+import os
 import pathlib
 import socket
 import sys
@@ -10,7 +12,7 @@ import urllib.request
 __all__ = ["download"]
 
 _SECONDS_TO_CONNECT = 6.0
-_SECONDS_WITHOUT_BYTES = 15.0
+_SECONDS_WITHOUT_BYTES = 8.0
 
 
 def download(url: str, path: pathlib.Path) -> pathlib.Path:
@@ -18,16 +20,18 @@ def download(url: str, path: pathlib.Path) -> pathlib.Path:
 
     Args:
         url: Where from.
-        path: Where to; written beside as `.part` first, and renamed when complete.
+        path: Where to; written beside as `.part` first (one a process), and renamed
+            when complete.
 
     Raises:
-        OSError: If there is no network (within seven seconds) or the transfer fails.
+        OSError: If there is no network or no answer (within ten seconds), or the
+            transfer fails.
     """
     if path.is_file():
         return path
     _check_reachable(url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(path.suffix + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with (
             urllib.request.urlopen(url, timeout=_SECONDS_WITHOUT_BYTES) as response,
@@ -42,6 +46,8 @@ def download(url: str, path: pathlib.Path) -> pathlib.Path:
                 f"{url} broke off after {part.stat().st_size} of {total} bytes"
             )
         part.replace(path)
+    except http.client.HTTPException as error:
+        raise OSError(f"{url} broke off: {error!r}") from error
     finally:
         part.unlink(missing_ok=True)
     return path
@@ -50,7 +56,11 @@ def download(url: str, path: pathlib.Path) -> pathlib.Path:
 def _check_reachable(url: str) -> None:
     """Try to connect in a thread, since looking up a name has no time-out."""
     parts = urllib.parse.urlsplit(url)
-    address = (parts.hostname or "", parts.port or 443)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+        parts = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    address = (parts.hostname or "", port)
     reached: list[OSError | None] = []
 
     def connect() -> None:

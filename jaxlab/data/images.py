@@ -65,8 +65,9 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
 
     Args:
         name: `digits` (ships with scikit-learn, always there); `cifar10`, `cifar100`,
-            `mnist` or any TFDS image set with labels; a path to an `.npz` file; a path
-            to a folder of images with one folder a class.
+            `mnist` or any TFDS image set with labels (`NAME` or `NAME/CONFIG`); a path
+            to an `.npz` file; a path to a folder of images with one folder a class.
+            Of a set and a folder of one name the set counts: write `./NAME`.
         data_dir: Where TFDS sets and archives lie; by default `default_data_dir()`.
         image_size: Resize images of folders and of sets of mixed sizes to this many
             pixels a side (shorter side scaled, then centre cropped); 0: as they are.
@@ -88,10 +89,6 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
         from jaxlab.data.local_images import npz_images
 
         return npz_images(path)
-    if path.is_dir() or os.sep in name:
-        from jaxlab.data.local_images import folder_images
-
-        return folder_images(path, image_size)
     folder = pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
     from jaxlab.data.archives import ARCHIVES, archive_images
     from jaxlab.data.tfds_images import tfds_images
@@ -101,8 +98,13 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
         return found
     if name in ARCHIVES:
         return archive_images(name, folder)
+    if path.is_dir():
+        from jaxlab.data.local_images import folder_images
+
+        return folder_images(path, image_size)
     raise InputError(
         f"data {name!r} was not found: no prepared TFDS set in {folder / name} and no "
-        f"folder or .npz file of that name; prepare it with TFDS in array_record format "
-        "and give --data-dir or TFDS_DATA_DIR, or try --data digits, which needs no files"
+        "folder or .npz file of that name; prepare it with TFDS in array_record format "
+        "and give --data-dir or TFDS_DATA_DIR, or try --data digits, which needs no "
+        "files"
     )

@@ -1,12 +1,14 @@
 """Image sets that need no network: digits, npz files, folders of images."""
 
 import dataclasses
+import gzip
+import importlib.util
 import pathlib
 
 import numpy as np
 
 from jaxlab.core.errors import InputError
-from jaxlab.data.decode import decode_image
+from jaxlab.data.decode import decode_image, read_npz
 from jaxlab.data.images import ArraySource, ImageData
 
 __all__ = ["FolderSource", "digits", "folder_images", "npz_images"]
@@ -22,11 +24,9 @@ def digits() -> ImageData:
     References:
         Alpaydin & Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI.
     """
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    pixels = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
-    labels = labels.astype(np.int32)
+    table = _digits_table()
+    pixels = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    labels = table[:, -1].astype(np.int32)
     is_test = np.arange(len(labels)) % 5 == 4
     return ImageData(
         "digits",
@@ -35,6 +35,21 @@ def digits() -> ImageData:
         tuple("0123456789"),
         (8, 8, 1),
     )
+
+
+def _digits_table() -> np.ndarray:
+    """Read 64 grey values (0 to 16) and a label a row, straight from the package."""
+    # Importing sklearn.datasets takes two seconds; finding where it lies takes none.
+    package = importlib.util.find_spec("sklearn")
+    if package is not None and package.origin:
+        file = pathlib.Path(package.origin).parent / "datasets/data/digits.csv.gz"
+        if file.is_file():
+            with gzip.open(file, "rt") as stream:
+                return np.loadtxt(stream, np.uint8, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    return np.column_stack([images, labels]).astype(np.uint8)
 
 
 def npz_images(path: pathlib.Path) -> ImageData:
@@ -47,8 +62,7 @@ def npz_images(path: pathlib.Path) -> ImageData:
     """
     if not path.is_file():
         raise InputError(f"data {path}: no such file")
-    with np.load(path) as file:
-        arrays = dict(file)
+    arrays = read_npz(path)
     sources = {}
     for split in ("train", "test"):
         image = arrays.get(f"x_{split}", arrays.get(f"{split}_images"))
@@ -104,12 +118,7 @@ class FolderSource:
         return {"image": np.stack(images), "label": np.array(labels, np.int32)}
 
     def _image(self, path: str) -> np.ndarray:
-        try:
-            image = decode_image(
-                pathlib.Path(path).read_bytes(), self.size, self.shape[2]
-            )
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+        image = _read_image(path, self.size, self.shape[2])
         if image.shape != self.shape:
             raise InputError(
                 f"image {path} is {image.shape}, the first one {self.shape}; give "
@@ -118,11 +127,19 @@ class FolderSource:
         return image
 
 
+def _read_image(path: str, size: int, channels: int = 0) -> np.ndarray:
+    try:
+        return decode_image(pathlib.Path(path).read_bytes(), size, channels)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
 def folder_images(path: pathlib.Path, image_size: int = 0) -> ImageData:
     """Read a folder with one folder of images a class.
 
-    `PATH/train/CLASS/*` and `PATH/test/CLASS/*` (or `val`); or `PATH/CLASS/*`, of
-    which every tenth image, in the order of the names, is held out.
+    `PATH/train/CLASS/*` and `PATH/test/CLASS/*` (or `val`); or `PATH/CLASS/*` or
+    `PATH/train/CLASS/*` alone, of which every tenth image, in the order of the names,
+    is held out.
 
     Raises:
         InputError: If the folder is not laid out like that, or sizes differ and no
@@ -132,30 +149,39 @@ def folder_images(path: pathlib.Path, image_size: int = 0) -> ImageData:
         raise InputError(f"data {path}: no such folder")
     tests = [path / name for name in ("test", "val", "validation")]
     test = next((folder for folder in tests if folder.is_dir()), None)
-    if (path / "train").is_dir() and test is not None:
-        names = _class_names(path / "train")
-        train_files, test_files = _files(path / "train", names), _files(test, names)
+    # A folder `train` without folders in it is a class: of vehicles, say.
+    train = path / "train"
+    root = train if train.is_dir() and _class_names(train) else path
+    names = _class_names(root)
+    files = _files(root, names)
+    if root == train and test is not None:
+        train_files, test_files = files, _files(test, names)
+        if unknown := set(_class_names(test)) - set(names):
+            raise InputError(
+                f"data {test} has the classes {', '.join(sorted(unknown))}, which are "
+                f"not in {train}"
+            )
     else:
-        names = _class_names(path)
-        files = _files(path, names)
-        train_files = [f for i, f in enumerate(files) if i % 10 != 9]
+        train_files = [file for i, file in enumerate(files) if i % 10 != 9]
         test_files = files[9::10]
     if not train_files or not test_files:
         raise InputError(
             f"data {path}: {len(train_files)} images to train on and {len(test_files)} "
             "to test on; lay them out as train/CLASS/*.png and test/CLASS/*.png"
         )
-    first = decode_image(pathlib.Path(train_files[0][0]).read_bytes(), image_size)
-    shape = (first.shape[0], first.shape[1], first.shape[2])
-    train, test_source = (
-        FolderSource(*map(tuple, zip(*files, strict=True)), image_size, shape)
-        for files in (train_files, test_files)
-    )
-    return ImageData(str(path), train, test_source, names, shape)
+    rows, columns, channels = _read_image(train_files[0][0], image_size).shape
+    shape = (rows, columns, channels)
+
+    def source(files: list[tuple[str, int]]) -> FolderSource:
+        paths, labels = zip(*files, strict=True)
+        return FolderSource(paths, labels, image_size, shape)
+
+    return ImageData(str(path), source(train_files), source(test_files), names, shape)
 
 
 def _class_names(path: pathlib.Path) -> tuple[str, ...]:
-    return tuple(sorted(folder.name for folder in path.iterdir() if folder.is_dir()))
+    folders = [folder.name for folder in path.iterdir() if folder.is_dir()]
+    return tuple(sorted(name for name in folders if not name.startswith(".")))
 
 
 def _files(path: pathlib.Path, names: tuple[str, ...]) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxlab.data.images import ArraySource, ImageData
 
 __all__ = ["TfdsSource", "tfds_images"]
 
+_NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]+)?")  # any other name is a path
 _KEEP_IN_MEMORY = 2 * 2**30  # bytes of decoded images
 
 
@@ -57,7 +59,7 @@ def tfds_images(
     Raises:
         InputError: If it is there and cannot be used.
     """
-    if not (data_dir / name).is_dir():
+    if not _NAME.fullmatch(name) or not (data_dir / name).is_dir():
         return None
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import read_only_builder
@@ -74,10 +76,11 @@ def tfds_images(
     def source(split: str) -> TfdsSource:
         try:
             records = builder.as_data_source(split, decoders=decoders)
-        except NotImplementedError as error:
+        except NotImplementedError:
             raise InputError(
-                f"data {name!r} in {data_dir} cannot be read without TensorFlow: "
-                f"{error}. Prepare it in the array_record file format"
+                f"data {name!r} in {data_dir} is in the format "
+                f"{builder.info.file_format.value}, which only TensorFlow reads; "
+                "prepare it in the format array_record"
             ) from None
         return TfdsSource(records, image_key, label_key, image_size, shape)
 

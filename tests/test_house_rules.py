@@ -1,0 +1,124 @@
+"""Rules that hold for every file: it imports, says what it is, and stays short."""
+
+import ast
+import importlib
+import inspect
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+LONGEST = {"jaxlab": 400, "experiments": 150}  # lines, jaxlab's to plan the cut at 300
+PEERS = {"torch", "tensorflow", "transformers", "safetensors"}
+VAGUE = {"utils", "util", "helpers", "common", "misc", "base", "manager"}
+
+
+def modules(folder):
+    """The files of a package, and their names for import."""
+    return {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(
+            ".__init__"
+        ): file
+        for file in sorted((ROOT / folder).rglob("*.py"))
+    }
+
+
+JAXLAB = modules("jaxlab")
+EXPERIMENTS = modules("experiments")
+BENCHMARKS = modules("benchmarks")
+
+
+def public_objects(module):
+    """The functions and classes that a module's `__all__` names and itself defines."""
+    for name in getattr(module, "__all__", ()):
+        value = getattr(module, name)
+        is_object = inspect.isclass(value) or inspect.isfunction(value)
+        if is_object and value.__module__ == module.__name__:
+            yield name, value
+
+
+def run(script, folder=ROOT):
+    """Run a script in a fresh Python, and give what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", [*JAXLAB, *EXPERIMENTS, *BENCHMARKS])
+def test_every_file_parses(name):
+    ast.parse({**JAXLAB, **EXPERIMENTS, **BENCHMARKS}[name].read_text())
+
+
+@pytest.mark.parametrize("name", JAXLAB)
+def test_every_module_imports_and_says_what_it_is_and_offers(name):
+    module = importlib.import_module(name)
+    assert module.__doc__, "needs a docstring"
+    if JAXLAB[name].name != "__init__.py":
+        assert module.__all__, "needs __all__"
+    for public in getattr(module, "__all__", ()):
+        assert hasattr(module, public), f"__all__ names {public}"
+
+
+@pytest.mark.parametrize("name", JAXLAB)
+def test_every_public_function_and_class_has_a_docstring(name):
+    for public, value in public_objects(importlib.import_module(name)):
+        # A dataclass without one is given its signature.
+        written = (value.__doc__ or "").removeprefix(f"{public}(")
+        assert written == value.__doc__, f"{public} needs a docstring"
+
+
+@pytest.mark.parametrize("name", [*JAXLAB, *EXPERIMENTS])
+def test_files_stay_short(name):
+    file = {**JAXLAB, **EXPERIMENTS}[name]
+    length = len(file.read_text().splitlines())
+    assert length <= LONGEST[name.partition(".")[0]]
+
+
+@pytest.mark.parametrize("name", [*JAXLAB, *EXPERIMENTS, *BENCHMARKS])
+def test_no_name_is_vague(name):
+    assert not VAGUE & set(name.split("."))
+
+
+def test_experiments_and_benchmarks_import_and_do_nothing_by_that(tmp_path):
+    names = [n for n in (*EXPERIMENTS, *BENCHMARKS) if not n.endswith("__main__")]
+    script = f"""
+import importlib
+for name in {names}:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in {PEERS}:
+            raise
+import jax
+jax.config.update("jax_num_cpu_devices", 3)  # refused once the devices are in use
+"""
+    assert run(script, tmp_path) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_brings_no_optimiser_checkpoints_or_data_sets():
+    script = """
+import sys
+import jaxlab.models.vit
+print(*{"optax", "orbax", "tensorflow_datasets", "grain", "sklearn"} & set(sys.modules))
+"""
+    assert run(script).split() == []
+
+
+def test_jaxlab_needs_no_other_framework():
+    script = f"""
+import importlib, sys
+for name in {list(JAXLAB)}:
+    importlib.import_module(name)
+print(*{PEERS} & set(sys.modules))
+"""
+    assert run(script).split() == []
