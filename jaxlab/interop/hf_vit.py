@@ -6,7 +6,7 @@ Version 5 renamed the modules, but still writes files in the layout of version 4
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,7 +17,6 @@ import numpy as np
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
 from jaxlab.interop.table import (
-    KEEP,
     LINEAR,
     LINEAR_JOIN,
     Rule,
@@ -78,6 +77,7 @@ def load_hf_vit(
     *,
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
+    scan: bool = False,
     **fields: Any,
 ) -> tuple[ViT, Params]:
     """Load a `ViTModel` or `ViTForImageClassification` of transformers.
@@ -96,7 +96,8 @@ def load_hf_vit(
             and pooler for a new head of so many zeros, to fine-tune; 0 for none.
         image_size: Pixels of the images to come, or rows and columns of them; learned
             positions are resized to it. None: as stored.
-        fields: Other fields of `ViT`, such as `scan`, `dtype` or `drop_path_rate`.
+        scan: Stack the blocks' parameters for `ViT(scan=True)`.
+        fields: Other fields of `ViT`, such as `dtype`, `remat` or `drop_path_rate`.
 
     Returns:
         The network and its float32 parameters. Dropout of attention weights, which
@@ -107,43 +108,179 @@ def load_hf_vit(
             the configuration asks for what `ViT` does not have.
     """
     weights, config = _read(source, config)
-    head = {"classifier": 0, "pooler": 0}
-    for key in ("classifier.weight", "pooler.dense.weight"):
-        if key in weights:
-            head[key.split(".")[0]] = np.shape(weights[key])[0]
+    prefix = "vit." if any(key.startswith("vit.") for key in weights) else ""
     if num_classes is not None:
-        weights = {k: w for k, w in weights.items() if k.split(".")[0] not in head}
-        head = {"classifier": 0, "pooler": 0}
-    settings = {
-        **_settings(config),
-        "num_classes": head["classifier"],
-        "representation_size": head["pooler"],
-        **fields,
-    }
-    scan = settings.pop("scan", False)
-    stored = ViT(**settings)
+        heads = ("classifier.", f"{prefix}pooler.")
+        weights = {k: w for k, w in weights.items() if not k.startswith(heads)}
+    settings = _settings(config)
+    settings["num_classes"] = _rows(weights, "classifier.weight")
+    if not settings["num_classes"]:  # a classifier of transformers has no pooler
+        settings["representation_size"] = _rows(weights, "pooler.dense.weight")
+    vit = ViT(**{**settings, **fields})
     stored_size = _pair(config["image_size"])
+    images = jax.ShapeDtypeStruct((1, *stored_size, config["num_channels"]), "float32")
+    shapes = jax.eval_shape(vit.init, jax.random.key(0), images)["params"]
+    layout: Layout = "v4" if any("encoder.layer." in key for key in weights) else "v5"
     params = to_params(
         weights,
-        _rules(weights, stored.patch_size),
-        _shapes(stored, stored_size, config["num_channels"]),
-        # Only masked image modelling has one.
-        ignore=dict.fromkeys(
-            ("embeddings.mask_token", "vit.embeddings.mask_token"),
-            "read only by masked image modelling",
-        ),
+        _rules(layout, prefix, vit.patch_size),
+        shapes,
+        ignore={f"{prefix}embeddings.mask_token": "for masked image modelling alone"},
     )
     params = jax.tree.map(jnp.asarray, params)
-    size = stored_size if image_size is None else _pair(image_size)
-    if size != stored_size:
-        params["pos_embed"] = _resize(params["pos_embed"], stored, stored_size, size)
+    if image_size is not None:
+        grids = (_grid(size, vit.patch_size) for size in (stored_size, image_size))
+        positions = resize_positions(params["pos_embed"][0], *grids)
+        params["pos_embed"] = positions[None]
+    if num_classes:
+        kernel = jnp.zeros((vit.width, num_classes))
+        params["head"] = {"kernel": kernel, "bias": jnp.zeros(num_classes)}
+        vit = vit.clone(num_classes=num_classes)
     if scan:
         params["encoder"] = stack_blocks(params["encoder"])
-    if num_classes:
-        params["head"] = {
-            "kernel": jnp.zeros((stored.width, num_classes)),
-            "bias": jnp.zeros(num_classes),
-        }
-    return stored.clone(
-        scan=scan, num_classes=num_classes or stored.num_classes
-    ), params
+    return vit.clone(scan=scan), params
+
+
+def to_hf_vit(
+    vit: ViT, params: Params, *, layout: Layout = "v4"
+) -> dict[str, np.ndarray]:
+    """Give the weights of transformers for a ViT that it has too.
+
+    With a head, those of `ViTForImageClassification`; without, of `ViTModel`. Both
+    need a `ViTConfig` with the sizes, activation and `layer_norm_eps` of the network.
+
+    Args:
+        vit: The network: class token, learned positions, linear patches.
+        params: Its parameters, of a loop or a scan.
+        layout: `v4` is what files hold whatever the version of transformers; `v5` is
+            for `load_state_dict` in version 5.
+
+    Raises:
+        InputError: If a parameter has no counterpart in transformers.
+    """
+    if vit.pool not in ("token", "none") or vit.pos_embed != "learned":
+        raise InputError(
+            f"transformers has no ViT with pool={vit.pool!r} and "
+            f"pos_embed={vit.pos_embed!r}; it has a class token and learned positions"
+        )
+    if vit.scan:
+        params = {**params, "encoder": unstack_blocks(params["encoder"])}
+    if "head" in params and "pre_logits" in params:
+        raise InputError(
+            "transformers has no ViT with both pre_logits and a head; use a ViT with "
+            "representation_size=0 or num_classes=0"
+        )
+    prefix = "vit." if "head" in params else ""
+    return to_weights(params, _rules(layout, prefix, vit.patch_size))
+
+
+def _rules(layout: Layout, prefix: str, patch_size: int) -> list[Rule]:
+    patches = Transform(  # a convolution to a Dense on flat patches, see `patchify`
+        lambda a: a.transpose(2, 3, 1, 0),
+        lambda a: a.reshape(patch_size, patch_size, -1, a.shape[-1]).transpose(
+            3, 2, 0, 1
+        ),
+    )
+    embeddings = f"{prefix}embeddings"
+    block, ours = f"{prefix}{_BLOCKS[layout]}", "encoder/block_{i}"
+    rules = [
+        Rule(f"{embeddings}.cls_token", "cls"),
+        Rule(f"{embeddings}.position_embeddings", "pos_embed"),
+        *linear(f"{embeddings}.patch_embeddings.projection", "patch_embed", patches),
+        *norm(f"{block}.layernorm_before", f"{ours}/attention_norm"),
+        *norm(f"{block}.layernorm_after", f"{ours}/mlp_norm"),
+        *norm(f"{prefix}layernorm", "norm"),
+        *linear(f"{prefix}pooler.dense", "pre_logits"),
+        *linear("classifier", "head"),
+    ]
+    for target, (v4, v5, transform) in _LAYERS.items():
+        name = v4 if layout == "v4" else v5
+        rules += linear(f"{block}.{name}", f"{ours}/{target}", transform)
+    return rules
+
+
+def _read(
+    source: Mapping[str, Any] | str | os.PathLike[str],
+    config: Mapping[str, Any] | None,
+) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """Give weights and the complete configuration."""
+    if not isinstance(source, Mapping):
+        folder = Path(source)
+        if config is None:
+            config = json.loads(_file(folder, "config.json").read_text())
+        source = _read_safetensors(_file(folder, "model.safetensors"))
+    if config is None:
+        raise InputError(
+            "weights alone do not tell the number of heads; pass config, such as "
+            "model.config.to_dict()"
+        )
+    return source, {**_DEFAULTS, **config}
+
+
+def _file(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        raise InputError(
+            f"there is no {name} in {folder}; give a folder that transformers' "
+            f"model.save_pretrained(folder) wrote in one piece"
+        )
+    return folder / name
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise InputError(
+            f"reading {path} needs safetensors; run `pip install safetensors`, or pass "
+            f"the weights themselves"
+        ) from error
+    return load_file(path)
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate a configuration to fields of `ViT`."""
+    offered: dict[str, list[Any]] = {
+        "model_type": ["vit"],
+        "hidden_act": list(_ACTIVATIONS),
+        "pooler_act": ["tanh"],
+        "qkv_bias": [True],
+    }
+    for name, values in offered.items():
+        if config[name] not in values:
+            raise InputError(
+                f"{name} {config[name]!r} of the configuration is not offered; ViT has "
+                f"{', '.join(map(repr, values))}"
+            )
+    patch_size, other_side = _pair(config["patch_size"])
+    if patch_size != other_side:
+        raise InputError(
+            f"patches of {patch_size} x {other_side} are not offered; ViT has squares"
+        )
+    return {
+        "patch_size": patch_size,
+        "width": config["hidden_size"],
+        "depth": config["num_hidden_layers"],
+        "num_heads": config["num_attention_heads"],
+        "hidden_dim": config["intermediate_size"],
+        "act": _ACTIVATIONS[config["hidden_act"]],
+        "dropout_rate": float(config["hidden_dropout_prob"]),
+        "norm_eps": config["layer_norm_eps"],
+    }
+
+
+def _rows(weights: Mapping[str, Any], key: str) -> int:
+    """Count the outputs of a torch layer; 0 if there is none."""
+    return int(np.shape(weights[key])[0]) if key in weights else 0
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _grid(size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
+    rows, columns = _pair(size)
+    if rows % patch_size or columns % patch_size:
+        raise InputError(
+            f"patch_size {patch_size} does not divide image_size {rows} x {columns}"
+        )
+    return rows // patch_size, columns // patch_size

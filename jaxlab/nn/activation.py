@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 import jax
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array
 
 __all__ = ["Activation", "activation"]
@@ -15,11 +16,17 @@ Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "silu"]
 
 
 def activation(name: Activation) -> Callable[[Array], Array]:
-    """Give the function of that name."""
+    """Give the function of that name.
+
+    Raises:
+        InputError: If there is none.
+    """
     functions: dict[str, Callable[[Array], Array]] = {
         "gelu": lambda x: jax.nn.gelu(x, approximate=False),
         "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
         "relu": jax.nn.relu,
         "silu": jax.nn.silu,
     }
+    if name not in functions:
+        raise InputError(f"activation {name!r} is not one of {', '.join(functions)}")
     return functions[name]

@@ -108,7 +108,7 @@ class EncoderBlock(nn.Module):
                 branch = drop_path(self.make_rng("dropout"), branch, drop_path_rate)
             return x + branch
 
-        norm = {"epsilon": self.norm_eps, "use_fast_variance": False}
+        norm: dict[str, Any] = {"epsilon": self.norm_eps, "use_fast_variance": False}
         y = nn.LayerNorm(**norm, dtype=self.dtype, name="attention_norm")(x)
         y = MultiHeadAttention(self.num_heads, dtype=self.dtype, name="attention")(
             y, visible=visible

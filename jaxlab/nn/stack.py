@@ -1,5 +1,6 @@
 """Many equal blocks: as a Python loop or a scan, kept or recomputed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -27,7 +28,7 @@ class EncoderStack(nn.Module):
     """
 
     depth: int
-    block: dict[str, Any]
+    block: Mapping[str, Any]  # not dict: Linen freezes it
     drop_path_rate: float = 0.0
     scan: bool = False
     remat: bool = False

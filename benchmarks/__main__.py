@@ -1,0 +1,29 @@
+"""Run the benchmarks, each in a process of its own, and keep their results.
+
+python -m benchmarks              all of them
+python -m benchmarks vit loop     some
+"""
+
+import subprocess
+import sys
+
+NAMES = ("vit", "loop", "start")
+
+
+def main(chosen: list[str]) -> int:
+    unknown = [name for name in chosen if name not in NAMES]
+    if unknown:
+        sys.stderr.write(
+            f"error: no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}\n"
+        )
+        return 2
+    # Settings of the C library and of JAX's devices must come first in a process.
+    codes = [
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False)
+        for name in chosen or NAMES
+    ]
+    return max(code.returncode for code in codes)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""One convention for all benchmarks: interleaved runs, medians, a table and JSON.
+
+Machines are shared and noisy, so the candidates take turns, and what counts is the
+ratio of medians within one run, never a time from another day.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+Candidate = Callable[[], Callable[[], object]]
+
+
+@dataclasses.dataclass
+class Timing:
+    """Seconds of one candidate."""
+
+    cold: float  # building it and its first call, compilation included
+    warm: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.warm)
+
+
+def take_turns(candidates: dict[str, Candidate], repeats: int) -> dict[str, Timing]:
+    """Time candidates by turns.
+
+    Args:
+        candidates: Each builds (imports, compiles, ...) and returns what to time; a
+            call must return only when its work is done.
+        repeats: Timed calls of each after the first one.
+    """
+    timings, calls = {}, {}
+    for name, build in candidates.items():
+        before = time.perf_counter()
+        calls[name] = build()
+        calls[name]()
+        timings[name] = Timing(time.perf_counter() - before, [])
+    for _ in range(repeats):
+        for name, call in calls.items():
+            before = time.perf_counter()
+            call()
+            timings[name].warm.append(time.perf_counter() - before)
+    return timings
+
+
+def machine() -> dict[str, Any]:
+    """Say on what the numbers were measured."""
+    import jax
+
+    names = [
+        line.split(":", 1)[1].strip()
+        for line in _lines("/proc/cpuinfo")
+        if line.startswith("model name")
+    ]
+    modules = {
+        name: sys.modules[name] for name in ("jax", "torch") if name in sys.modules
+    }
+    return {
+        "cpu": names[0] if names else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "device": jax.devices()[0].device_kind,
+        "python": platform.python_version(),
+        **{name: module.__version__ for name, module in modules.items()},
+    }
+
+
+def _lines(path: str) -> list[str]:
+    file = pathlib.Path(path)
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def report(name: str, title: str, rows: list[dict[str, Any]]) -> None:
+    """Print a table and write `results/NAME.json`."""
+    facts = machine()
+    columns = list(rows[0])
+    cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    print(f"\n{title}")
+    print("  " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+    for line in cells:
+        first, *rest = (
+            cell.ljust(width) if not i else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        print("  " + "   ".join([first, *rest]))
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{name}.json"
+    data = {"title": title, "machine": facts, "rows": rows}
+    file.write_text(json.dumps(data, indent=2) + "\n")
+    print(f"  written to {os.path.relpath(file)}")
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

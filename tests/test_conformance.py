@@ -1,0 +1,145 @@
+"""What every model must do, tested on one table of models."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxlab.core.mesh import make_mesh, replicate
+from jaxlab.core.model import from_linen
+from jaxlab.core.pytree import flat_paths
+from jaxlab.models.vit import ViT
+from jaxlab.train.engine import compile_step
+from jaxlab.train.state import TrainState
+from jaxlab.train.step import make_train_step
+
+VIT = ViT(num_classes=3, patch_size=4, width=16, depth=2, num_heads=2)
+IMAGES = ((8, 8, 3),)
+
+# Name: the Linen module, and the shapes of one example's inputs.
+MODELS = {
+    "vit": (VIT, IMAGES),
+    "vit_scan": (VIT.clone(scan=True, remat=True, drop_path_rate=0.1), IMAGES),
+    "vit_map": (VIT.clone(pool="map", pos_embed="learned2d", stem="conv"), IMAGES),
+}
+# A softmax does not change when all its scores move alike: no gradient but rounding.
+NO_GRADIENT = r"key/bias$"
+
+# Relative to the largest value. Float32 programs of other fusion sum in another order.
+ORDER_OF_SUMS = 1e-5
+# The same for gradients, whose sums cancel.
+UPDATE = 1e-3
+# bfloat16 keeps 8 bits, so one rounding is 0.4 %; tens of them add up.
+BFLOAT16 = 0.1
+
+
+def relative_error(ours, theirs):
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    return np.abs(ours - theirs).max() / np.abs(theirs).max()
+
+
+@pytest.fixture(params=MODELS)
+def case(request, rng):
+    """Give a module, a batch of 8 inputs, and parameters that are all random."""
+    module, shapes = MODELS[request.param]
+    inputs = [jnp.asarray(rng.normal(size=(8, *s)), jnp.float32) for s in shapes]
+    params, _ = jax.eval_shape(from_linen(module).init, jax.random.key(0), *inputs)
+    params = jax.tree.map(
+        lambda s: jnp.asarray(0.2 * rng.normal(size=s.shape), s.dtype), params
+    )
+    return module, inputs, params
+
+
+@pytest.mark.slow  # eager, each operation is compiled by itself
+def test_init_and_apply_under_jit_equal_eager(case, key):
+    module, inputs, params = case
+    model = from_linen(module)
+    eager, state = model.init(key, *inputs)
+    jitted, _ = jax.jit(model.init)(jax.random.clone(key), *inputs)
+    assert jax.tree.structure(eager) == jax.tree.structure(params)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), eager, jitted
+    )
+    expected, _ = model.apply(params, state, *inputs)
+    got, _ = jax.jit(model.apply)(params, state, *inputs)
+    assert relative_error(got, expected) < ORDER_OF_SUMS
+
+
+def test_bfloat16_gives_float32_close_to_float32(case):
+    module, inputs, params = case
+    expected, got = (
+        jax.jit(from_linen(module.clone(dtype=dtype)).apply)(params, {}, *inputs)[0]
+        for dtype in (jnp.float32, jnp.bfloat16)
+    )
+    assert got.dtype == jnp.float32
+    assert relative_error(got, expected) < BFLOAT16
+
+
+def test_all_gradients_are_finite_and_none_is_zero(case, key):
+    module, inputs, params = case
+    model = from_linen(module)
+
+    @jax.jit
+    @jax.grad
+    def gradients(params):
+        outputs, _ = model.apply(params, {}, *inputs, key=key, train=True)
+        return (outputs**2).mean()
+
+    for path, grad in flat_paths(gradients(params)).items():
+        assert np.isfinite(grad).all(), path
+        if not re.search(NO_GRADIENT, path):
+            # One entry at rest is a dead unit; a whole array is a missing wire.
+            assert np.abs(grad).max() > 1e-6, path
+
+
+@pytest.fixture
+def compiled_names():
+    """Collect the names of the functions that are compiled during a test."""
+    names = []
+
+    def listen(event, duration, **details):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(details["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.slow
+def test_four_devices_make_the_update_of_one_and_compile_once(
+    case, key, compiled_names
+):
+    module, inputs, params = case
+    model, optimizer = from_linen(module), optax.sgd(0.1)
+
+    def loss_fn(params, model_state, batch, key):
+        outputs, model_state = model.apply(
+            params, model_state, *batch, key=key, train=True
+        )
+        return ((outputs - 1.0) ** 2).mean(), (model_state, {})
+
+    batch = tuple(map(np.asarray, inputs))
+    step = make_train_step(loss_fn, optimizer)
+    results = []
+    for devices in (1, 4):
+        mesh = make_mesh(f"data={devices}")
+        start = TrainState(jnp.int32(0), key, params, {}, optimizer.init(params))
+        state = replicate(start, mesh)
+        compiled = compile_step(step, state, mesh)
+        compiled_names.clear()
+        state, metrics = compiled(state, batch)
+        assert len(compiled_names) == 1
+        state, metrics = compiled(state, batch)
+        assert len(compiled_names) == 1
+        results.append(jax.tree.map(np.asarray, (state.params, metrics)))
+    (updated, metrics), (others, other_metrics) = results
+    assert relative_error(other_metrics["loss"], metrics["loss"]) < ORDER_OF_SUMS
+    for path, leaf in flat_paths(updated).items():
+        # Relative to the update, not to the parameter that it changes.
+        change = np.abs(leaf - flat_paths(params)[path]).max()
+        error = np.abs(flat_paths(others)[path] - leaf).max()
+        assert error < 1e-6 + UPDATE * change, path
