@@ -4,7 +4,9 @@ python -m benchmarks.vit
 """
 
 import argparse
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +23,12 @@ from jaxlab.train.optim import adamw
 from jaxlab.train.state import init_state
 from jaxlab.train.step import make_train_step
 
-SIZES = {"width": 192, "num_heads": 3, "patch_size": 4, "num_classes": 10}
+SIZES: dict[str, Any] = {
+    "width": 192,
+    "num_heads": 3,
+    "patch_size": 4,
+    "num_classes": 10,
+}
 
 
 def data(batch_size: int) -> dict[str, np.ndarray]:
@@ -95,19 +102,20 @@ def main() -> None:
     size, depth = options.batch_size, options.depth
     on_cpu = jax.default_backend() == "cpu"
     candidates: dict[str, Candidate] = {}
-    for precision in ("float32",) if on_cpu else ("float32", "bfloat16"):
+    precisions: list[Precision] = ["float32"] if on_cpu else ["float32", "bfloat16"]
+    for precision in precisions:
         try:
             import torch  # noqa: F401
 
-            candidates[f"torch {precision}"] = lambda p=precision: torch_step(
-                size, depth, p
+            candidates[f"torch {precision}"] = functools.partial(
+                torch_step, size, depth, precision
             )
         except ImportError:
             print("torch is not installed: no peer")
         meshes = dict.fromkeys(["data=1", f"data={jax.device_count()}"])
         for mesh in meshes:
-            candidates[f"jaxlab {precision} {mesh}"] = lambda m=mesh, p=precision: (
-                jax_step(size, depth, m, p)
+            candidates[f"jaxlab {precision} {mesh}"] = functools.partial(
+                jax_step, size, depth, mesh, precision
             )
     timings = take_turns(candidates, options.repeats)
     rows = []

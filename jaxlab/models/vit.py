@@ -15,6 +15,7 @@ from jaxlab.nn.activation import Activation
 from jaxlab.nn.attention import MultiHeadAttention
 from jaxlab.nn.blocks import TENSOR_RULES, Mlp
 from jaxlab.nn.embed import patchify, sincos2d_positions
+from jaxlab.nn.norm import LayerNorm
 from jaxlab.nn.stack import EncoderStack
 
 __all__ = ["TENSOR_RULES", "VARIANTS", "Pool", "Positions", "Stem", "ViT", "vit"]
@@ -84,7 +85,7 @@ class ViT(nn.Module):
     @nn.compact
     def __call__(
         self, images: Float[Array, "b y x c"], *, train: bool = False
-    ) -> Float[Array, "b *out"]:
+    ) -> Float[Array, "b ..."]:
         """Classify images with values in [-1, 1].
 
         Returns:
@@ -122,7 +123,7 @@ class ViT(nn.Module):
             )
             x = nn.tanh(x)
         if self.num_classes:
-            # Zeros, so that the first predictions are uniform and the loss log(classes).
+            # Zeros: the first predictions are uniform and the loss log(num_classes).
             x = nn.Dense(
                 self.num_classes,
                 kernel_init=nn.initializers.zeros,
@@ -139,10 +140,8 @@ class ViT(nn.Module):
         if self.depth < 1:
             raise InputError(f"depth {self.depth} must be at least 1")
 
-    def _norm(self, name: str) -> nn.LayerNorm:
-        return nn.LayerNorm(
-            epsilon=self.norm_eps, use_fast_variance=False, dtype=self.dtype, name=name
-        )
+    def _norm(self, name: str) -> LayerNorm:
+        return LayerNorm(self.norm_eps, self.dtype, name=name)
 
     def _embed(self, images: Array) -> Array:
         """Images to tokens with positions, the class token (if any) first."""

@@ -1,5 +1,6 @@
 """Activation functions by name, since papers differ where libraries do not say."""
 
+import functools
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
@@ -15,6 +16,11 @@ __all__ = ["Activation", "activation"]
 Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "silu"]
 
 
+# Checkpointed: the backward pass keeps the input alone and not the erf beside it.
+_gelu = jax.checkpoint(functools.partial(jax.nn.gelu, approximate=False))
+_gelu_tanh = jax.checkpoint(functools.partial(jax.nn.gelu, approximate=True))
+
+
 def activation(name: Activation) -> Callable[[Array], Array]:
     """Give the function of that name.
 
@@ -22,8 +28,8 @@ def activation(name: Activation) -> Callable[[Array], Array]:
         InputError: If there is none.
     """
     functions: dict[str, Callable[[Array], Array]] = {
-        "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-        "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+        "gelu": _gelu,
+        "gelu_tanh": _gelu_tanh,
         "relu": jax.nn.relu,
         "silu": jax.nn.silu,
     }

@@ -11,6 +11,7 @@ from jaxlab.core.mesh import ShardingRules
 from jaxlab.core.typing import Array, Bool, Float
 from jaxlab.nn.activation import Activation, activation
 from jaxlab.nn.attention import MultiHeadAttention
+from jaxlab.nn.norm import LayerNorm
 
 __all__ = ["TENSOR_RULES", "EncoderBlock", "Mlp", "drop_path"]
 
@@ -108,14 +109,13 @@ class EncoderBlock(nn.Module):
                 branch = drop_path(self.make_rng("dropout"), branch, drop_path_rate)
             return x + branch
 
-        norm: dict[str, Any] = {"epsilon": self.norm_eps, "use_fast_variance": False}
-        y = nn.LayerNorm(**norm, dtype=self.dtype, name="attention_norm")(x)
+        y = LayerNorm(self.norm_eps, self.dtype, name="attention_norm")(x)
         y = MultiHeadAttention(self.num_heads, dtype=self.dtype, name="attention")(
             y, visible=visible
         )
         y = nn.Dropout(self.dropout_rate)(y, deterministic=not train)
         x = add(x, y)
-        y = nn.LayerNorm(**norm, dtype=self.dtype, name="mlp_norm")(x)
+        y = LayerNorm(self.norm_eps, self.dtype, name="mlp_norm")(x)
         y = Mlp(self.hidden_dim, self.act, self.dropout_rate, self.dtype, name="mlp")(
             y, train=train
         )

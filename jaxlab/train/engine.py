@@ -117,7 +117,7 @@ def pmap_step(step: Step, mesh: Mesh, *, axis_name: str = "data") -> Step:
     def run(state: PyTree, batch: Batch) -> tuple[PyTree, Metrics]:
         if isinstance(batch, Rows):
             batch = Rows(batch.arrays, split(batch.index))
-            return mapped(Rows(None, 0))(state, batch)  # type: ignore[arg-type]
+            return mapped(Rows(None, 0))(state, batch)
         return mapped(0)(state, jax.tree.map(split, batch))
 
     return run
