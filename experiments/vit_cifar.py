@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import tyro
 
-from jaxlab.core.mesh import check_batch_size, make_mesh
+from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.pytree import num_elements
@@ -78,8 +78,7 @@ SMOKE = dataclasses.replace(DIGITS, steps=6, warmup_steps=2, width=16, eval_ever
 
 def main(config: Config) -> dict[str, float]:
     """Train, evaluate, draw, and return the final metrics."""
-    mesh = make_mesh(config.run.mesh)
-    check_batch_size(config.batch_size, mesh)
+    mesh = make_mesh(config.run.mesh, batch_size=config.batch_size)
     data = find_images(config.data, config.run.data_dir, image_size=config.image_size)
     module = ViT(
         num_classes=len(data.class_names),

@@ -12,6 +12,7 @@ depend on the mesh (up to the order of float sums).
 """
 
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -42,6 +43,7 @@ __all__ = [
 
 AXES = ("data", "fsdp", "tensor")
 _BATCH_AXES = ("data", "fsdp")
+_MOST_CPU_DEVICES = 4
 
 # (pattern of a parameter's path, spec), the first match counts; the spec may name only
 # the `tensor` axis: fsdp is laid on what is left, by shape.
@@ -67,12 +69,20 @@ def parse_mesh(text: str) -> dict[str, int]:
     return sizes
 
 
-def use_cpu_devices(text: str) -> None:
+def use_cpu_devices(text: str = "") -> None:
     """Let a CPU show as many virtual devices as the mesh asks for.
 
-    Has no effect on GPUs and TPUs, nor once JAX has started its devices.
+    Without a request, one a core, at most four: splitting the batch keeps cores busy in
+    the small operations too, where XLA uses only one (`benchmarks/vit.py`).
+
+    Has no effect on GPUs and TPUs, nor once JAX has started its devices, nor where the
+    user chose (`JAX_NUM_CPU_DEVICES`).
     """
     wanted = math.prod(parse_mesh(text).values())
+    if not text:
+        if "JAX_NUM_CPU_DEVICES" in os.environ:
+            return
+        wanted = min(_num_cores(), _MOST_CPU_DEVICES)
     if wanted > 1:
         try:
             jax.config.update("jax_num_cpu_devices", wanted)
@@ -80,21 +90,34 @@ def use_cpu_devices(text: str) -> None:
             return
 
 
-def make_mesh(text: str = "") -> Mesh:
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def make_mesh(text: str = "", *, batch_size: int = 0) -> Mesh:
     """Make a mesh from text such as `data=2,fsdp=2`.
 
     Args:
-        text: Sizes by axis; axes not named have size 1. Empty: all devices on `data`.
+        text: Sizes by axis; axes not named have size 1. Empty: all devices on `data`
+            (on a CPU, as many of them as divide the batch).
+        batch_size: If given, the global batch that the mesh must be able to split.
 
     Returns:
         A mesh with the axes `data`, `fsdp` and `tensor` over the first devices.
 
     Raises:
-        InputError: If the text cannot be read or asks for more devices than there are.
+        InputError: If the text cannot be read, asks for more devices than there are,
+            or does not divide the batch.
     """
-    sizes = parse_mesh(text) or {"data": len(jax.devices())}
+    found = jax.devices()
+    count = len(found)
+    if batch_size and found[0].platform == "cpu" and jax.process_count() == 1:
+        count = math.gcd(count, batch_size)
+    sizes = parse_mesh(text) or {"data": count}
     shape = tuple(sizes.get(axis, 1) for axis in AXES)
-    needed, found = math.prod(shape), jax.devices()
+    needed = math.prod(shape)
     if needed > len(found):
         raise InputError(
             f"mesh {text!r} needs {needed} devices, but there are {len(found)} "
@@ -102,7 +125,10 @@ def make_mesh(text: str = "") -> Mesh:
             f"JAX_NUM_CPU_DEVICES={needed} before Python starts"
         )
     types = (AxisType.Auto,) * len(AXES)
-    return jax.make_mesh(shape, AXES, types, devices=found[:needed])
+    mesh = jax.make_mesh(shape, AXES, types, devices=found[:needed])
+    if batch_size:
+        check_batch_size(batch_size, mesh)
+    return mesh
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:

@@ -121,8 +121,7 @@ class MultiHeadAttention(nn.Module):
         kernel = jnp.stack([kernel for kernel, _ in parts], axis=1).astype(self.dtype)
         # One matrix product of all tokens: XLA's batched one is slower on a CPU.
         out = x.astype(self.dtype).reshape(b * t, d) @ kernel.reshape(d, -1)
-        out = out.reshape(b, t, len(names), *shape)
         if self.use_bias:
             bias = jnp.stack([bias for _, bias in parts]).astype(self.dtype)
-            out += bias[None, None]
-        return out.transpose(2, 0, 3, 1, 4)
+            out += bias.reshape(1, -1)
+        return out.reshape(b, t, len(names), *shape).transpose(2, 0, 3, 1, 4)

@@ -34,9 +34,9 @@ def launch(
     """Run an experiment from the command line.
 
     Flags are the fields of the configuration; see `parse`. Starts the compilation
-    cache, keeps freed memory and, where asked for, virtual CPU devices and the other
-    processes. What the user can mend is told in one line, with exit code 2; a stopped
-    run ends with 128 + the signal's number, a run that diverged with 1.
+    cache, keeps freed memory, splits a CPU into virtual devices and, where asked for,
+    joins other processes. What the user can mend is told in one line, with exit code 2;
+    a stopped run ends with 128 + the signal's number, a run that diverged with 1.
 
     Args:
         main: Takes the configuration.

@@ -229,3 +229,14 @@ def test_initial_values_are_laid_out_by_the_rules(key):
     assert placed["kernel"].sharding.spec == P("fsdp", None)
     assert placed["kernel"].addressable_shards[0].data.shape == (64, 128)
     assert placed["bias"].sharding.is_fully_replicated
+
+
+def test_without_a_request_a_cpu_uses_what_divides_the_batch():
+    assert make_mesh(batch_size=8).shape["data"] == 4
+    assert make_mesh(batch_size=6).shape["data"] == 2
+    assert make_mesh(batch_size=7).shape["data"] == 1
+
+
+def test_a_mesh_that_does_not_divide_the_batch_is_refused():
+    with pytest.raises(InputError, match="batch_size 6 does not divide among 4"):
+        make_mesh("data=4", batch_size=6)
