@@ -73,7 +73,7 @@ DIGITS = Config(
     num_heads=4,
     eval_every=100,
 )
-SMOKE = dataclasses.replace(DIGITS, steps=6, warmup_steps=2, width=16, eval_every=3)
+SMOKE = dataclasses.replace(DIGITS, steps=6, warmup_steps=2, depth=1, eval_every=3)
 
 
 def main(config: Config) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import pathlib
 
 # Before JAX starts: a CPU with four devices, unless a GPU run is asked for.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -12,6 +13,11 @@ import numpy as np
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 4)
+# Compiled programs are kept from one run of the tests to the next.
+CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 

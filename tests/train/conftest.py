@@ -38,8 +38,8 @@ class Config:
 class Problem:
     """A model, a loss and data that is a function of the step."""
 
-    model: object = dataclasses.field(default_factory=lambda: from_linen(Network()))
-    optimizer: object = dataclasses.field(default_factory=lambda: optax.adam(0.05))
+    model: object
+    optimizer: object
     drawn: list = dataclasses.field(default_factory=list)
 
     def loss_fn(self, params, model_state, batch, key):
@@ -62,19 +62,39 @@ class Problem:
 
     def state(self, mesh=None, **options):
         mesh = mesh or make_mesh("data=1")
-        x = jnp.zeros((1, 3))
-        key = jax.random.key(1)
+        state = self._once(
+            ("state", mesh, *options.items()), self._state, mesh, options
+        )
+        return jax.tree.map(lambda leaf: leaf.copy(), state)  # it may be donated
+
+    def _state(self, mesh, options):
+        x, key = jnp.zeros((1, 3)), jax.random.key(1)
         return init_state(self.model, self.optimizer, key, mesh, x, **options)
 
-    def compiled(self, mesh=None, **options):
+    def compiled(self, mesh=None):
         mesh = mesh or make_mesh("data=1")
-        step = make_train_step(self.loss_fn, self.optimizer, **options)
+        return self._once(("step", mesh), self._compiled, mesh)
+
+    def _compiled(self, mesh):
+        step = make_train_step(self.loss_fn, self.optimizer)
         return compile_step(step, self.state(mesh), mesh)
+
+    def _once(self, name, make, *args):
+        """Compile once for all tests that leave the model and optimiser alone."""
+        if (self.model, self.optimizer) != (MODEL, OPTIMIZER):
+            return make(*args)
+        if name not in COMPILED:
+            COMPILED[name] = make(*args)
+        return COMPILED[name]
+
+
+COMPILED = {}
+MODEL, OPTIMIZER = from_linen(Network()), optax.adam(0.05)
 
 
 @pytest.fixture
 def problem():
-    return Problem()
+    return Problem(MODEL, OPTIMIZER)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_fsdp_and_tensor_meshes_split_parameters(vit_curves):
 @pytest.mark.parametrize("mesh", ["data=1", "data=2,fsdp=2"])
 def test_a_second_step_does_not_compile_again(problem, compilations, mesh):
     mesh = make_mesh(mesh)
-    step, state = problem.compiled(mesh), problem.state(mesh)
+    step, state = problem._compiled(mesh), problem.state(mesh)  # nobody else's
     batches = [problem.batch(t) for t in range(4)]
     with compilations() as first:
         state, _ = step(state, batches[0])
