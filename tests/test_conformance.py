@@ -68,6 +68,7 @@ def test_init_and_apply_under_jit_equal_eager(case, key):
     assert relative_error(got, expected) < ORDER_OF_SUMS
 
 
+@pytest.mark.slow
 def test_bfloat16_gives_float32_close_to_float32(case):
     module, inputs, params = case
     expected, got = (
@@ -78,6 +79,7 @@ def test_bfloat16_gives_float32_close_to_float32(case):
     assert relative_error(got, expected) < BFLOAT16
 
 
+@pytest.mark.slow
 def test_all_gradients_are_finite_and_none_is_zero(case, key):
     module, inputs, params = case
     model = from_linen(module)

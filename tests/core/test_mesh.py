@@ -215,6 +215,7 @@ def test_fsdp_takes_an_axis_that_the_rules_left():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["data=4", "fsdp=4", "fsdp=2,tensor=2"])
 def test_initial_values_do_not_depend_on_the_mesh(text):
     rules = (("kernel", P(None, "tensor")),)

@@ -115,6 +115,7 @@ def test_fewer_than_no_workers_is_an_error(source):
         streamed_batches(source, Order(SIZE, 4), workers=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh", ["data=1", "data=4", "data=2,fsdp=2", "tensor=4"])
 @pytest.mark.parametrize("batch_size", [3, 5, 64])
 @pytest.mark.parametrize("fits", [True, False])

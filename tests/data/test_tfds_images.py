@@ -243,6 +243,7 @@ def write_mnist(folder):
     return checksums
 
 
+@pytest.mark.slow
 def test_every_source_works_without_tensorflow(pets, tmp_path):
     x, y = np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1])
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)

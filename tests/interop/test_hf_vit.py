@@ -63,6 +63,7 @@ def test_a_new_head_starts_at_zero(weights):
     assert "head" not in params
 
 
+@pytest.mark.slow
 def test_positions_are_resized_to_other_images(weights):
     _, stored = load_hf_vit(weights, CONFIG)
     vit, params = load_hf_vit(weights, CONFIG, image_size=(48, 40))

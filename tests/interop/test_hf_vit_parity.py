@@ -80,6 +80,7 @@ def images(rng):
     return rng.uniform(-1, 1, size=(4, 32, 32, 3)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["v4", "v5"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_are_those_of_transformers(kind, layout, images):
@@ -92,6 +93,7 @@ def test_outputs_are_those_of_transformers(kind, layout, images):
     assert relative_error(outputs, expected) < PARITY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ["gelu_pytorch_tanh", "relu", "silu"])
 def test_the_configuration_is_followed(act, images):
     changes = {"hidden_act": act, "layer_norm_eps": 1e-2, "num_channels": 2}
@@ -115,6 +117,7 @@ def test_all_tokens_are_the_last_hidden_state(images):
     assert relative_error(outputs, expected) < PARITY
 
 
+@pytest.mark.slow
 def test_gradients_of_a_scanned_vit_are_those_of_torch(images):
     model = hugging_face("classifier", num_labels=5)
     labels = np.array([0, 1, 2, 4])

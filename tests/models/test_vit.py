@@ -66,11 +66,13 @@ def test_parameter_counts_are_those_published(name, count, scan):
     assert num_elements(abstract_params(vit(name, scan=scan), 224, 224, 3)) == count
 
 
+@pytest.mark.slow
 def test_huge_without_a_head_has_the_published_count():
     module = vit("H/14", num_classes=0)
     assert num_elements(abstract_params(module, 224, 224, 3)) == 630_764_800
 
 
+@pytest.mark.slow
 def test_initial_predictions_are_uniform(key, images):
     module = TINY.clone(depth=1)
     logits, _ = jax.jit(module.init_with_output)(key, images)
@@ -100,6 +102,7 @@ def test_outputs_have_the_shape_of_the_request(fields, shape, images):
     assert outputs.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_all_tokens_come_normalised_with_the_class_token_first(rng, images):
     features = TINY.clone(num_classes=0)
     params = random_params(features, rng)
@@ -113,6 +116,7 @@ def test_all_tokens_come_normalised_with_the_class_token_first(rng, images):
     np.testing.assert_allclose(units.std(-1), 1, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_mean_pooling_averages_the_normalised_patches(rng, images):
     module = TINY.clone(num_classes=0, pool="mean", pos_embed="none")
     params = random_params(module, rng)
@@ -143,6 +147,7 @@ def naive_map_pool(params, x, num_heads, norm_eps):
     return y + hidden @ mlp["down"]["kernel"] + mlp["down"]["bias"]
 
 
+@pytest.mark.slow
 def test_map_pooling_is_that_of_a_naive_loop(rng, images):
     module = TINY.clone(num_classes=0, pool="map", pos_embed="none")
     params = random_params(module, rng)
@@ -168,6 +173,7 @@ def test_representation_is_a_tanh_layer_on_the_features(rng, images):
     assert relative_error(apply(module, params, images), expected) < ORDER_OF_SUMS
 
 
+@pytest.mark.slow
 def test_patches_may_come_in_any_order_without_positions(rng, images):
     module = TINY.clone(pool="mean", pos_embed="none")
     params = random_params(module, rng)
@@ -179,6 +185,7 @@ def test_patches_may_come_in_any_order_without_positions(rng, images):
     assert relative_error(others, outputs) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pos_embed", ["learned", "learned2d", "sincos2d"])
 def test_positions_are_added_to_their_tokens(rng, images, pos_embed):
     module = TINY.clone(num_classes=0, pool="none", pos_embed=pos_embed)
@@ -204,6 +211,7 @@ def test_positions_are_added_to_their_tokens(rng, images, pos_embed):
     np.testing.assert_allclose(got[0], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_scanned_stacked_parameters_give_the_same_logits(rng, images):
     params = random_params(TINY, rng)
     expected = apply(TINY, params, images)
@@ -212,6 +220,7 @@ def test_scanned_stacked_parameters_give_the_same_logits(rng, images):
     assert relative_error(got, expected) < ORDER_OF_SUMS
 
 
+@pytest.mark.slow
 def test_bfloat16_gives_float32_logits_close_to_those_of_float32(rng, images):
     params = random_params(TINY, rng)
     half = TINY.clone(dtype=jnp.bfloat16)
@@ -222,6 +231,7 @@ def test_bfloat16_gives_float32_logits_close_to_those_of_float32(rng, images):
     assert dtypes == {np.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_dropout_and_drop_path_act_in_training_alone(rng, images, key):
     params = random_params(TINY, rng)
     expected = apply(TINY, params, images)

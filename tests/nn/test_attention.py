@@ -126,6 +126,7 @@ def test_kernels_are_drawn_as_matrices_of_all_heads(key):
         assert 0.9 * bound < kernel.max() <= bound, name
 
 
+@pytest.mark.slow
 def test_a_memory_of_another_width_is_read(key, rng):
     x = jnp.asarray(rng.normal(size=(2, 5, 12)), jnp.float32)
     memory = jnp.asarray(rng.normal(size=(2, 7, 8)), jnp.float32)

@@ -40,6 +40,7 @@ def random_block(key, rng, x, **fields):
     return block, {"params": randomize(params, rng)}
 
 
+@pytest.mark.slow
 @pytest.mark.peer
 @pytest.mark.parametrize("act", ["gelu", "relu"])
 @pytest.mark.parametrize("masked", [False, True])
@@ -101,6 +102,7 @@ def test_a_hidden_token_changes_no_other(key, rng, x):
     assert relative_error(after[:, :-1], before[:, :-1]) < ORDER_OF_SUMS
 
 
+@pytest.mark.slow
 def test_layer_norm_survives_a_large_mean(key, rng):
     block, variables = random_block(key, rng, jnp.zeros((1, 2, 12)))
     x = jnp.asarray(rng.normal(size=(1, 2, 12)), jnp.float32)
@@ -110,6 +112,7 @@ def test_layer_norm_survives_a_large_mean(key, rng):
     np.testing.assert_allclose(shifted, branches, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_close_to_float32(key, rng, x):
     block, variables = random_block(key, rng, x)
     expected = block.apply(variables, x, train=False)
@@ -119,6 +122,7 @@ def test_bfloat16_is_close_to_float32(key, rng, x):
     assert relative_error(got.astype(jnp.float32), expected) < BFLOAT16
 
 
+@pytest.mark.slow
 def test_dropout_and_drop_path_act_in_training_alone(key, rng, x):
     block, variables = random_block(key, rng, x)
     expected = block.apply(variables, x, train=False)
@@ -131,6 +135,7 @@ def test_dropout_and_drop_path_act_in_training_alone(key, rng, x):
         assert relative_error(trained, expected) > 0.01, fields
 
 
+@pytest.mark.slow
 def test_a_dropped_branch_leaves_the_stream_as_it_is(key, rng):
     x = jnp.asarray(rng.normal(size=(64, 2, 12)), jnp.float32)
     block, variables = random_block(key, rng, x, has_drop_path=True)

@@ -54,6 +54,7 @@ def looped(params, x):
     return value_and_grads(EncoderStack(DEPTH, BLOCK), params, x, train=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scan", "remat"), [(False, True), (True, False), (True, True)]
 )
@@ -81,6 +82,7 @@ def test_remat_draws_the_same_dropout(params, x, key, scan):
     assert_close(*results)
 
 
+@pytest.mark.slow
 def test_scanned_parameters_are_stacked_and_drawn_apart(params, key, x):
     init = jax.jit(EncoderStack(DEPTH, BLOCK, scan=True).init, static_argnames="train")
     scanned = init(key, x, train=False)["params"]
@@ -91,6 +93,7 @@ def test_scanned_parameters_are_stacked_and_drawn_apart(params, key, x):
     assert not np.allclose(kernel[0], kernel[1])
 
 
+@pytest.mark.slow
 def test_scanned_blocks_draw_different_dropout(x, key):
     # Equal blocks that add a constant: only the masks can differ between them.
     block = {**BLOCK, "dropout_rate": 0.5}
@@ -103,6 +106,7 @@ def test_scanned_blocks_draw_different_dropout(x, key):
     assert set(np.unique((outputs - x).round(3))) == {0.0, 2.0, 4.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 def test_drop_path_rises_from_zero_at_the_first_block(rng, key, scan):
     x = jnp.zeros((400, 1, 8))

@@ -15,6 +15,7 @@ def checkpoints(tmp_path):
         yield opened
 
 
+@pytest.mark.slow
 def test_a_state_comes_back_bit_for_bit(problem, checkpoints, same):
     state = problem.state(ema=True)
     checkpoints.save(7, state, {"note": [1, 2]})
@@ -23,6 +24,7 @@ def test_a_state_comes_back_bit_for_bit(problem, checkpoints, same):
     assert (meta, step) == ({"note": [1, 2]}, 7)
 
 
+@pytest.mark.slow
 def test_a_state_can_move_to_another_mesh(problem, checkpoints, same):
     state = problem.state(make_mesh("data=1"))
     checkpoints.save(1, state, {})
@@ -83,6 +85,7 @@ def test_nothing_saved_is_said_plainly(problem, checkpoints):
         checkpoints.restore(problem.state(), 5)
 
 
+@pytest.mark.slow
 def test_parameters_load_without_the_run_that_made_them(problem, tmp_path):
     state = problem.state(ema=True)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:

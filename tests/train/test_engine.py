@@ -100,6 +100,7 @@ def test_the_old_state_is_donated_unless_it_is_to_be_kept(problem):
     assert kernel.is_deleted()
 
 
+@pytest.mark.slow
 def test_an_average_can_be_donated_too(problem):
     mesh = make_mesh("data=2")
     step = make_train_step(problem.loss_fn, problem.optimizer, ema_decay=0.9)
@@ -110,6 +111,7 @@ def test_an_average_can_be_donated_too(problem):
     assert int(state.step) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["jit", "pmap"])
 def test_rows_are_gathered_inside_the_step(problem, same, engine):
     mesh = make_mesh("data=2")
@@ -127,6 +129,7 @@ def test_rows_are_gathered_inside_the_step(problem, same, engine):
     assert same(*results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 4])
 def test_pmap_makes_the_same_updates(problem, size):
     # Without dropout, which every device draws for itself under pmap.

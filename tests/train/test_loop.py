@@ -54,6 +54,7 @@ def without_time(rows):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     problem, open_run, same, signum

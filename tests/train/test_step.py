@@ -18,6 +18,7 @@ def close(a, b, tolerance=SUMS):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance), a, b)
 
 
+@pytest.mark.slow
 def test_a_step_equals_optax_by_hand(problem):
     state, batch = problem.state(), problem.batch(0)
     new, metrics = make_train_step(problem.loss_fn, problem.optimizer)(state, batch)
@@ -62,6 +63,7 @@ class Plain(nn.Module):
         return nn.Dense(1)(nn.tanh(nn.Dense(16)(x)))[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [2, 4])
 def test_accumulated_gradients_make_the_same_update(problem, parts):
     problem.model = from_linen(Plain())  # no dropout: parts draw other masks
@@ -86,6 +88,7 @@ class Counting(nn.Module):
         return nn.Dense(1)(x)[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("parts", "calls"), [(1, 2), (4, 8)])
 def test_the_model_state_runs_through_all_parts(problem, parts, calls):
     problem.model = from_linen(Counting())
@@ -96,6 +99,7 @@ def test_the_model_state_runs_through_all_parts(problem, parts, calls):
     assert float(state.model_state["count"]["calls"]) == calls
 
 
+@pytest.mark.slow
 def test_the_average_follows_its_formula(problem):
     step = make_train_step(problem.loss_fn, problem.optimizer, ema_decay=0.9)
     state = problem.state(ema=True)
