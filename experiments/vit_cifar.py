@@ -40,7 +40,7 @@ class Config:
     steps: int = 20_000  # updates
     batch_size: int = 128  # images an update, over all devices
     learning_rate: float = 1e-3  # peak, after warm-up
-    warmup_steps: int = 1000
+    warmup_rate: float = 0.05  # share of the steps
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     max_shift: int = 4  # pixels of random shift
@@ -50,7 +50,7 @@ class Config:
     width: int = 192
     depth: int = 12
     num_heads: int = 3
-    drop_path_rate: float = 0.0  # stochastic depth of the last block
+    drop_path_rate: float = 0.1  # stochastic depth of the last block
     accumulate_steps: int = 1  # parts of a batch, to save memory
     ema_decay: float = 0.0  # average of the parameters to evaluate with; 0: off
     precision: Precision = "float32"  # of the computation
@@ -60,10 +60,10 @@ class Config:
 
 DIGITS = Config(
     data="digits",
-    steps=500,
+    steps=1200,
     batch_size=64,
-    learning_rate=2e-3,
-    warmup_steps=50,
+    learning_rate=3e-3,
+    weight_decay=1.0,
     max_shift=1,
     flip=False,
     stem="conv",
@@ -71,9 +71,9 @@ DIGITS = Config(
     width=64,
     depth=2,
     num_heads=4,
-    eval_every=100,
+    eval_every=200,
 )
-SMOKE = dataclasses.replace(DIGITS, steps=6, warmup_steps=2, depth=1, eval_every=3)
+SMOKE = dataclasses.replace(DIGITS, steps=6, depth=1, eval_every=3)
 
 
 def main(config: Config) -> dict[str, float]:
@@ -91,7 +91,8 @@ def main(config: Config) -> dict[str, float]:
         dtype=compute_dtype(config.precision),
     )
     vit = from_linen(module)
-    schedule = warmup_cosine(config.learning_rate, config.steps, config.warmup_steps)
+    warmup_steps = int(config.warmup_rate * config.steps)
+    schedule = warmup_cosine(config.learning_rate, config.steps, warmup_steps)
     optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=1.0)
 
     def loss_fn(

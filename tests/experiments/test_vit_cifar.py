@@ -145,7 +145,7 @@ def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(start, tmp_pat
     ]
     assert rows[0] == rows[1]
     _, err = finish(start(*flags(broken), "--learning-rate", 0.5), code=2)
-    assert "learning_rate is 0.002 there, 0.5 here" in err
+    assert "learning_rate is 0.003 there, 0.5 here" in err
 
 
 @pytest.mark.slow
