@@ -15,14 +15,15 @@ run: .venv/run  ## train the ViT on the embedded digits (ARGS="--steps 200" for 
 install: .venv/all  ## make .venv with everything: to run, to test and to compare
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	@echo 'making .venv; a few minutes where nothing is cached'
+	@$(PYTHON) -m venv .venv
 
 .venv/run: .venv/bin/python setup.cfg
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 .venv/all: .venv/bin/python setup.cfg
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
 	@touch $@ .venv/run
 
 fmt: .venv/all  ## format the code and mend what can be mended

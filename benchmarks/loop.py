@@ -34,7 +34,7 @@ from jaxlab.train.run_folder import RunFolder, RunOptions, read_metrics
 from jaxlab.train.state import init_state
 from jaxlab.train.step import make_train_step
 
-STEPS = 300
+STEPS = 600
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
     def looped() -> Callable[[], object]:
         def call() -> None:
             with tempfile.TemporaryDirectory() as folder:
-                options = RunOptions(run_dir=f"{folder}/run", save_every=100)
+                options = RunOptions(run_dir=f"{folder}/run")
                 config = dataclasses.replace(DIGITS, run=options)
                 with RunFolder("vit_cifar", config) as run:
                     fit(step, new_state(), batches, steps=STEPS, batch_size=64, run=run)
@@ -87,7 +87,7 @@ def main() -> None:
 
         return call
 
-    timings = take_turns({"bare steps": bare, "fit": looped}, repeats=9)
+    timings = take_turns({"bare steps": bare, "fit": looped}, repeats=5)
     base = statistics.median(seconds["bare steps"])
     rows = [
         {

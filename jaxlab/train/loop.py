@@ -122,8 +122,7 @@ class _Loop:
             progress.close()
             if hasattr(stream, "close"):
                 stream.close()  # ends worker processes
-        if is_main_process():
-            learning_curves(self.folder.path)
+        learning_curves(self.folder.path)
         self.folder.work = {
             "steps": self.steps,
             "examples": self.steps * self.batch_size,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxlab.core.distributed import is_main_process
 from jaxlab.data.batches import Source
 from jaxlab.train.run_folder import read_metrics
 
@@ -25,6 +26,8 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: pathlib.Path) -> pathlib.Path:
+    if not is_main_process():
+        return path
     part = path.with_suffix(".part.png")
     figure.savefig(part, dpi=_DOTS_PER_INCH)
     return part.replace(path)
