@@ -34,7 +34,7 @@ from jaxlab.train.run_folder import RunFolder, RunOptions, read_metrics
 from jaxlab.train.state import init_state
 from jaxlab.train.step import make_train_step
 
-STEPS = 600
+STEPS = 1020  # one checkpoint among them
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The folder of a run: its configuration, metrics, checkpoints, pictures, summary."""
 
+import concurrent.futures
 import dataclasses
 import datetime
 import importlib.metadata
@@ -46,7 +47,7 @@ class RunOptions:
     """Join the processes of a cluster: auto, or HOST:PORT,PROCESSES,INDEX"""
     log_every: int = 20
     """Updates between two rows of metrics"""
-    save_every: int = 500
+    save_every: int = 1000
     """Updates between two checkpoints, beside those at evaluations"""
 
 
@@ -84,6 +85,8 @@ class RunFolder:
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self._rows: TextIO | None = None
         self._board: Any = None
+        self._events = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+        self._written: concurrent.futures.Future[None] | None = None
         self._board_start = 0
         self.work: dict[str, Any] = {}  # what the loop did, over all sessions
 
@@ -154,15 +157,19 @@ class RunFolder:
         if not self._is_main:
             return
         if self._rows is None:
-            # Imported here since it takes long and the first step need not wait.
+            self._rows = (self.path / "metrics.jsonl").open("a")
+        self._rows.write(json.dumps({"step": step, **values}) + "\n")
+        self._rows.flush()
+        self._written = self._events.submit(self._write_events, step, values)
+
+    def _write_events(self, step: int, values: dict[str, float]) -> None:
+        """Write to TensorBoard, on a thread: only to import it takes a second."""
+        if self._board is None:
             from tensorboardX import SummaryWriter
 
-            self._rows = (self.path / "metrics.jsonl").open("a")
             self._board = SummaryWriter(
                 str(self.path / "tensorboard"), purge_step=self._board_start + 1
             )
-        self._rows.write(json.dumps({"step": step, **values}) + "\n")
-        self._rows.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
@@ -196,6 +203,8 @@ class RunFolder:
             "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         }
         self.checkpoints.wait()
+        if self._written is not None:
+            self._written.result()
         if self._is_main:
             _write_json(self.path / "summary.json", summary)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -211,6 +220,7 @@ class RunFolder:
     def close(self) -> None:
         """Finish what is being written and let the folder go."""
         self.checkpoints.close()
+        self._events.shutdown()
         for stream in (self._rows, self._board, self._lock):
             if stream is not None:
                 stream.close()
