@@ -185,7 +185,7 @@ def _find(path: str, rules: Iterable[Rule]) -> tuple[str, Rule] | None:
 
 
 def _source_shape(rule: Rule, leaf: Any) -> tuple[int, ...]:
-    struct = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    struct = jax.ShapeDtypeStruct(leaf.shape, np.float32)  # any will do
     shape = jax.eval_shape(rule.transform.save, struct).shape
     return (shape[0] * rule.part[1], *shape[1:]) if rule.part[1] > 1 else shape
 
