@@ -79,9 +79,9 @@ def use_cpu_devices(text: str = "") -> None:
     user chose (`JAX_NUM_CPU_DEVICES`).
     """
     wanted = math.prod(parse_mesh(text).values())
+    if "JAX_NUM_CPU_DEVICES" in os.environ:
+        return
     if not text:
-        if "JAX_NUM_CPU_DEVICES" in os.environ:
-            return
         wanted = min(_num_cores(), _MOST_CPU_DEVICES)
     if wanted > 1:
         try:
@@ -126,6 +126,12 @@ def make_mesh(text: str = "", *, batch_size: int = 0) -> Mesh:
         )
     types = (AxisType.Auto,) * len(AXES)
     mesh = jax.make_mesh(shape, AXES, types, devices=found[:needed])
+    owners = {device.process_index for device in found[:needed]}
+    if len(owners) < jax.process_count():
+        raise InputError(
+            f"mesh {text!r} leaves {jax.process_count() - len(owners)} of "
+            f"{jax.process_count()} processes without a device; use all {len(found)}"
+        )
     if batch_size:
         check_batch_size(batch_size, mesh)
     return mesh
@@ -147,11 +153,22 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
         )
 
 
-def process_rows(batch_size: int) -> slice:
-    """Give the rows of each global batch that this process loads."""
-    share = batch_size // jax.process_count()
-    start = jax.process_index() * share
-    return slice(start, start + share)
+def process_rows(batch_size: int, mesh: Mesh) -> slice:
+    """Give the rows of each global batch that this process loads.
+
+    Raises:
+        InputError: If the mesh gives it rows that do not lie side by side.
+    """
+    sharding = NamedSharding(mesh, P(_BATCH_AXES))
+    places = sharding.addressable_devices_indices_map((batch_size,)).values()
+    shares = {index[0].indices(batch_size)[:2] for index in places if index}
+    start, stop = min(shares)[0], max(shares)[1]
+    if sum(stop - start for start, stop in shares) != stop - start:
+        raise InputError(
+            f"mesh {dict(mesh.shape)} gives process {jax.process_index()} rows that "
+            "do not lie side by side; let data and fsdp come before tensor"
+        )
+    return slice(start, stop)
 
 
 def shard_batch(batch: Batch, mesh: Mesh) -> Batch:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float, Key, Num
 
 __all__ = ["random_flip", "random_shift", "to_unit_range"]
@@ -21,6 +22,8 @@ def random_shift(
     The same as padding with zeros and taking a random crop (the usual CIFAR recipe
     pads 4).
     """
+    if max_shift < 0:
+        raise InputError(f"max_shift {max_shift} must be 0 or more pixels")
     batch, rows, columns, channels = images.shape
     edge = (max_shift, max_shift)
     padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))

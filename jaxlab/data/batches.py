@@ -5,9 +5,11 @@ and augmentation are made inside the jitted step.
 """
 
 import dataclasses
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -54,14 +56,17 @@ def training_batches(
     Returns:
         A function from a step to the batches from that step on.
     """
-    if workers is None and _bytes(source) <= _FITS_ON_DEVICE:
+    if workers is None and _fits(source):
         return resident_batches(source, order, mesh)
-    return streamed_batches(source, order, workers=workers or 0)
+    return streamed_batches(source, order, mesh, workers=workers or 0)
 
 
-def _bytes(source: Source) -> int:
+def _fits(source: Source) -> bool:
+    """Tell whether a set fits the memory of a device, which virtual ones share."""
     first = source.rows(np.arange(1))
-    return len(source) * sum(array.nbytes for array in first.values())
+    size = len(source) * sum(array.nbytes for array in first.values())
+    on_cpu = jax.default_backend() == "cpu"
+    return size * (jax.local_device_count() if on_cpu else 1) <= _FITS_ON_DEVICE
 
 
 def resident_batches(
@@ -75,7 +80,7 @@ def resident_batches(
         A function from a step to the batches from that step on.
     """
     arrays = replicate(source.rows(np.arange(len(source))), mesh)
-    share = process_rows(order.batch_size)
+    share = process_rows(order.batch_size, mesh)
 
     def batches(start: int) -> Iterator[Batch]:
         step = start
@@ -103,7 +108,7 @@ class _BatchReader:
 
 
 def streamed_batches(
-    source: Source, order: Order, *, workers: int = 0
+    source: Source, order: Order, mesh: Mesh | None = None, *, workers: int = 0
 ) -> Callable[[int], Iterator[Batch]]:
     """Read each batch when it is due, ahead of the step, through grain.
 
@@ -113,6 +118,7 @@ def streamed_batches(
     Args:
         source: The data set.
         order: Which rows make each batch.
+        mesh: Says which rows this process loads; None: all.
         workers: Processes that read; 0 reads ahead in threads of this one. More than
             0 needs a script guarded by `if __name__ == "__main__"`.
 
@@ -121,7 +127,7 @@ def streamed_batches(
     """
     if workers < 0:
         raise InputError(f"workers {workers} must be 0 (threads) or more (processes)")
-    share = process_rows(order.batch_size)
+    share = slice(None) if mesh is None else process_rows(order.batch_size, mesh)
 
     def batches(start: int) -> Iterator[Batch]:
         import grain
@@ -134,9 +140,15 @@ def streamed_batches(
         _let_grain_start_processes()
         sequential = data.to_iter_dataset(grain.ReadOptions(num_threads=1))
         options = grain.MultiprocessingOptions(num_workers=workers)
-        return iter(sequential.mp_prefetch(options))
+        return iter(sequential.mp_prefetch(options, _ignore_signals))
 
     return batches
+
+
+def _ignore_signals(index: int, count: int) -> None:
+    """Leave Ctrl-C, which reaches the workers too, to the process that saves."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _let_grain_start_processes() -> None:
@@ -163,9 +175,10 @@ def evaluation_batches(
     """
     size = len(source)
     batch_size += -batch_size % mesh.size
-    share = process_rows(batch_size)
-    fits = _bytes(source) <= _FITS_ON_DEVICE
-    arrays: Any = replicate(source.rows(np.arange(size)), mesh) if fits else None
+    share = process_rows(batch_size, mesh)
+    arrays: Any = None
+    if _fits(source):
+        arrays = replicate(source.rows(np.arange(size)), mesh)
 
     def batches() -> Iterator[tuple[Batch, int]]:
         for start in range(0, size, batch_size):

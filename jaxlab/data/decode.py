@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from jaxlab.core.compilation import cache_folder
 from jaxlab.core.errors import InputError
 
-__all__ = ["cached_arrays", "decode_image", "files_key", "read_npz"]
+__all__ = ["cached_arrays", "decode_image", "files_key", "read_npz", "resize_images"]
 
 # What reading raises for a file that is absent, damaged or no `.npz` at all.
 _UNREADABLE = (
@@ -28,6 +28,9 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+_GREY = ("1", "L", "LA")
 
 
 def decode_image(data: bytes, size: int, channels: int = 0) -> np.ndarray:
@@ -43,16 +46,28 @@ def decode_image(data: bytes, size: int, channels: int = 0) -> np.ndarray:
         InputError: If the bytes are not an image.
     """
     try:
-        stored = Image.open(io.BytesIO(data))
+        stored: Image.Image = Image.open(io.BytesIO(data))
         stored.load()
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         raise InputError(f"not a readable image: {error}") from None
-    is_grey = channels == 1 or (channels == 0 and stored.mode in ("L", "1"))
-    image = stored.convert("L" if is_grey else "RGB")
+    if stored.mode.startswith("I"):  # 16 bits and more, which PIL would clip
+        wide = np.asarray(stored).clip(0, 2**16 - 1)
+        stored = Image.fromarray((wide / 257).round().astype(np.uint8))
+    is_grey = channels == 1 or (channels == 0 and stored.mode in _GREY)
+    image: Image.Image = stored.convert("L" if is_grey else "RGB")
     if size:
         image = _resize_and_crop(image, size)
     array = np.asarray(image)
     return array[..., None] if is_grey else array
+
+
+def resize_images(images: np.ndarray, size: int) -> np.ndarray:
+    """Scale and crop uint8 images `(n, y, x, c)` to `(n, size, size, c)`."""
+    resized = [
+        np.asarray(_resize_and_crop(Image.fromarray(image.squeeze()), size))
+        for image in images
+    ]
+    return np.stack(resized).reshape(len(images), size, size, images.shape[-1])
 
 
 def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxlab.core.errors import InputError
 from jaxlab.data.batches import Source
+from jaxlab.data.decode import resize_images
 
 __all__ = ["ArraySource", "ImageData", "find_images"]
 
@@ -69,8 +70,8 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
             to an `.npz` file; a path to a folder of images with one folder a class.
             Of a set and a folder of one name the set counts: write `./NAME`.
         data_dir: Where TFDS sets and archives lie; by default `default_data_dir()`.
-        image_size: Resize images of folders and of sets of mixed sizes to this many
-            pixels a side (shorter side scaled, then centre cropped); 0: as they are.
+        image_size: Resize images to this many pixels a side (shorter side scaled, then
+            centre cropped); 0: as they are.
 
     Returns:
         The data, with every image uint8.
@@ -79,16 +80,20 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
         InputError: Within ten seconds, if the set is not there and cannot be fetched,
             with the place to put it.
     """
+    if image_size < 0:
+        raise InputError(
+            f"image_size {image_size} must be 0 (as stored) or more pixels"
+        )
     # Each source brings libraries of its own, loaded only when asked for.
     if name == "digits":
         from jaxlab.data.local_images import digits
 
-        return digits()
+        return _resized(digits(), image_size)
     path = pathlib.Path(name).expanduser()
     if path.suffix == ".npz":
         from jaxlab.data.local_images import npz_images
 
-        return npz_images(path)
+        return _resized(npz_images(path), image_size)
     folder = pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
     from jaxlab.data.archives import ARCHIVES, archive_images
     from jaxlab.data.tfds_images import tfds_images
@@ -97,7 +102,7 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
     if found is not None:
         return found
     if name in ARCHIVES:
-        return archive_images(name, folder)
+        return _resized(archive_images(name, folder), image_size)
     if path.is_dir():
         from jaxlab.data.local_images import folder_images
 
@@ -107,4 +112,19 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
         "folder or .npz file of that name; prepare it with TFDS in array_record format "
         "and give --data-dir or TFDS_DATA_DIR, or try --data digits, which needs no "
         "files"
+    )
+
+
+def _resized(data: ImageData, size: int) -> ImageData:
+    """Resize sets that come as arrays."""
+    if not size or data.shape[:2] == (size, size):
+        return data
+
+    def resize(source: Source) -> ArraySource:
+        assert isinstance(source, ArraySource)
+        return ArraySource(resize_images(source.image, size), source.label)
+
+    shape = (size, size, data.shape[2])
+    return dataclasses.replace(
+        data, train=resize(data.train), test=resize(data.test), shape=shape
     )

@@ -118,7 +118,8 @@ class FolderSource:
         return {"image": np.stack(images), "label": np.array(labels, np.int32)}
 
     def _image(self, path: str) -> np.ndarray:
-        image = _read_image(path, self.size, self.shape[2])
+        # A set of grey images does not take the colour from one that is not.
+        image = _read_image(path, self.size, 3 if self.shape[2] == 3 else 0)
         if image.shape != self.shape:
             raise InputError(
                 f"image {path} is {image.shape}, the first one {self.shape}; give "
@@ -169,7 +170,10 @@ def folder_images(path: pathlib.Path, image_size: int = 0) -> ImageData:
             f"data {path}: {len(train_files)} images to train on and {len(test_files)} "
             "to test on; lay them out as train/CLASS/*.png and test/CLASS/*.png"
         )
-    rows, columns, channels = _read_image(train_files[0][0], image_size).shape
+    rows, columns, _ = _read_image(train_files[0][0], image_size).shape
+    # One grey file among colour ones must not make the set grey: look at a sample.
+    sample = train_files[:: max(len(train_files) // 100, 1)]
+    channels = max(_read_image(file, image_size).shape[2] for file, _ in sample)
     shape = (rows, columns, channels)
 
     def source(files: list[tuple[str, int]]) -> FolderSource:

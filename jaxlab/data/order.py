@@ -37,6 +37,9 @@ class Order:
                 "both must be at least 1"
             )
 
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed {self.seed} must lie in [0, 2**32)")
+
     def __call__(self, step: int) -> np.ndarray:
         """Give the row numbers of batch `step`, int32."""
         position = np.arange(step * self.batch_size, (step + 1) * self.batch_size)

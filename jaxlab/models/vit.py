@@ -127,8 +127,7 @@ class ViT(nn.Module):
             x = nn.Dense(
                 self.num_classes,
                 kernel_init=nn.initializers.zeros,
-                dtype=self.dtype,
-                name="head",
+                name="head",  # in float32 whatever the rest: logits decide the loss
             )(x)
         return x.astype(jnp.float32)
 
@@ -137,6 +136,9 @@ class ViT(nn.Module):
             raise InputError(
                 f"num_heads {self.num_heads} does not divide width {self.width}"
             )
+        for name in ("dropout_rate", "drop_path_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} {getattr(self, name)} must lie in [0, 1)")
         if self.depth < 1:
             raise InputError(f"depth {self.depth} must be at least 1")
 

@@ -160,12 +160,13 @@ def _stored_shape(leaf: Any) -> tuple[int, ...]:
     return tuple(leaf.shape)
 
 
-def load_params(folder: str | pathlib.Path, *, name: str = "params") -> PyTree:
+def load_params(folder: str | pathlib.Path, *, name: str = "") -> PyTree:
     """Read one part of a run's best (else newest) state, to use it elsewhere.
 
     Args:
         folder: A run folder, as printed at the end of a run.
-        name: Which field of the state: `params`, `ema`, `model_state`.
+        name: Which field of the state: `params`, `ema`, `model_state`. By default what
+            the run was evaluated with: the average if one was kept, else `params`.
 
     Returns:
         Nested dictionaries of NumPy arrays.
@@ -183,6 +184,8 @@ def load_params(folder: str | pathlib.Path, *, name: str = "params") -> PyTree:
             raise InputError(f"no complete checkpoint in {path}")
     with ocp.PyTreeCheckpointer() as reader:
         saved = dict(reader.metadata(path / str(step) / _STATE).item_metadata)
+        if not name:
+            name = "params" if saved.get("ema") is None else "ema"
         if saved.get(name) is None:
             held = ", ".join(key for key, value in saved.items() if value is not None)
             raise InputError(f"the state in {path} has no {name!r}; it has {held}")

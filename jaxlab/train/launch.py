@@ -53,7 +53,8 @@ def launch(
         keep_freed_memory()
         use_compilation_cache()
         options = chosen.run  # type: ignore[attr-defined]
-        use_cpu_devices(options.mesh)
+        if not options.distributed:  # else one device a process
+            use_cpu_devices(options.mesh)
         connect(options.distributed)
         main(chosen)
     except InputError as error:

@@ -4,13 +4,14 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import jax
 import numpy as np
 
-from jaxlab.core.batch import materialize
+from jaxlab.core.batch import Rows
 from jaxlab.core.distributed import is_main_process
+from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import flat_paths
 from jaxlab.core.typing import Batch, Metrics, PyTree
 from jaxlab.train.checkpoint import Checkpoints
@@ -74,10 +75,13 @@ def fit(
         The last state. The run folder then holds its learning curves.
 
     Raises:
+        InputError: If there are no steps to make.
         NonFiniteError: When a metric is not finite; the state is not saved then, but
             the state before the offending step and its batch are.
         Interrupted: After Ctrl-C or SIGTERM, when the state is saved.
     """
+    if steps < 1:
+        raise InputError(f"steps {steps} must be at least 1")
     return _Loop(step, batches, steps, batch_size, run, evaluate, eval_every, best).run(
         state
     )
@@ -133,11 +137,14 @@ class _Loop:
     def _resume(self, state: PyTree) -> tuple[PyTree, int]:
         saved = self.folder.checkpoints
         if saved.latest_step() is None:
+            self.folder.resume_metrics(0)
             saved.save(0, state, self._meta())  # a NaN can be replayed from here
             return state, 0
         state, meta, start = saved.restore(self.abstract)
         self.sums, self.count = meta["sums"], meta["count"]
         self.earlier_seconds = meta["training_seconds"]
+        self.folder.earlier_seconds = meta["total_seconds"]
+        self.folder.was_finished = start >= self.steps
         self.folder.resume_metrics(start)
         return state, start
 
@@ -152,7 +159,15 @@ class _Loop:
         options = self.folder.options
         self.since = time.perf_counter()
         for done in range(start + 1, self.steps + 1):
-            state, metrics = self.step(state, next(stream))
+            try:
+                batch = next(stream)
+            except Exception:
+                if not interrupts.received:
+                    raise
+                # Ctrl-C reaches the worker processes of a stream as well.
+                self._save(done - 1, state)
+                self._stop(done - 1, interrupts.received)
+            state, metrics = self.step(state, batch)
             self.pending.append(metrics)
             if len(self.pending) > 2:  # stay at most two updates ahead of the device
                 jax.block_until_ready(self.pending[-3])
@@ -220,7 +235,7 @@ class _Loop:
         self._fetch(done)
         self.folder.checkpoints.save(done, state, self._meta(), score)
 
-    def _stop(self, done: int, signum: int) -> None:
+    def _stop(self, done: int, signum: int) -> NoReturn:
         self.folder.checkpoints.wait()
         raise Interrupted(
             f"stopped after step {done} of {self.steps} and saved it; the same command "
@@ -236,6 +251,7 @@ class _Loop:
             "sums": self.sums,
             "count": self.count,
             "training_seconds": self._training_seconds(),
+            "total_seconds": self.folder.total_seconds(),
         }
 
     def _stop_non_finite(self, offending: int, values: dict[str, float]) -> None:
@@ -251,9 +267,8 @@ class _Loop:
         folder = self.folder.path / f"non_finite_{offending}"
         with Checkpoints(folder / "checkpoints") as kept:
             kept.save(offending, state, {"metrics": values})
-        batch = flat_paths(materialize(next(stream)))
-        if is_main_process():
-            np.savez(folder / "batch.npz", **jax.device_get(batch))
+        name = "batch" if jax.process_count() == 1 else f"batch_{jax.process_index()}"
+        np.savez(folder / f"{name}.npz", **flat_paths(_on_host(next(stream))))
         bad = ", ".join(
             f"{n} is {v}" for n, v in values.items() if not math.isfinite(v)
         )
@@ -263,6 +278,14 @@ class _Loop:
             offending,
             folder,
         )
+
+
+def _on_host(batch: Batch) -> Batch:
+    """Bring this process's rows of a batch to the host."""
+    if isinstance(batch, Rows):  # whose arrays lie whole on every device
+        whole = jax.tree.map(lambda a: np.asarray(a.addressable_data(0)), batch.arrays)
+        return jax.tree.map(lambda array: array[np.asarray(batch.index)], whole)
+    return jax.tree.map(np.asarray, batch)
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -23,8 +23,10 @@ def warmup_cosine(
         end: Learning rate after the last step.
 
     Raises:
-        InputError: If the warm-up is negative or not shorter than the run.
+        InputError: If there are no steps, or the warm-up is not shorter than the run.
     """
+    if steps < 1:
+        raise InputError(f"steps {steps} must be at least 1")
     if not 0 <= warmup_steps < max(steps, 1):
         raise InputError(
             f"warmup_steps {warmup_steps} must lie between 0 and steps - 1 = "

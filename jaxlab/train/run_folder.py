@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import sys
 import time
 from typing import Any, TextIO
@@ -31,7 +32,7 @@ _PACKAGES = ("jaxlab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "nu
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """Where and how a run runs; never what it computes, so free to differ on resume."""
+    """Where and how a run runs, not what it computes: free to differ on resume."""
 
     run_dir: str = ""
     """Run folder; the same again resumes. Empty: runs/EXPERIMENT/TIME"""
@@ -74,6 +75,8 @@ class RunFolder:
         self._started = time.perf_counter()
         self._is_main = is_main_process()
         self.path = self._choose_path(self.options.run_dir)
+        self.earlier_seconds = 0.0  # of the sessions before this one
+        self.was_finished = False  # before this session
         self._check_folder()
         self._lock = self._take_lock() if self._is_main else None
         try:
@@ -102,8 +105,22 @@ class RunFolder:
 
     def _check_folder(self) -> None:
         """Refuse a folder of something else before anything is written to it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        found = {file.name for file in self.path.iterdir()} - {".lock"}
+        for name in ("log_every", "save_every"):
+            if getattr(self.options, name) < 1:
+                raise InputError(
+                    f"{name} {getattr(self.options, name)} must be at least 1"
+                )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / ".lock").touch()
+        except OSError as error:
+            raise InputError(
+                f"run folder {self.path} cannot be made or written ({error.strerror}); "
+                "give another --run-dir"
+            ) from None
+        found = {file.name for file in self.path.iterdir()}
+        found -= {".lock", "config.json.part"}
+        self._is_new = not found
         if self._is_main and found and "config.json" not in found:
             raise InputError(
                 f"folder {self.path} is neither empty nor a run folder; give another "
@@ -179,6 +196,10 @@ class RunFolder:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
+    def total_seconds(self) -> float:
+        """Give the seconds of all sessions since the folder was opened first."""
+        return self.earlier_seconds + time.perf_counter() - self._started
+
     def finish(self, metrics: dict[str, float], **facts: Any) -> dict[str, float]:
         """Write `summary.json`, and print the result and where everything lies.
 
@@ -195,7 +216,7 @@ class RunFolder:
             "metrics": metrics,
             **facts,
             **self.work,
-            "total_seconds": round(time.perf_counter() - self._started, 3),
+            "total_seconds": round(self.total_seconds(), 3),
             "command": " ".join(sys.orig_argv),
             "device": f"{device.device_kind} x {jax.device_count()}",
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -205,8 +226,9 @@ class RunFolder:
         self.checkpoints.wait()
         if self._written is not None:
             self._written.result()
-        if self._is_main:
-            _write_json(self.path / "summary.json", summary)
+        file = self.path / "summary.json"
+        if self._is_main and not (self.was_finished and file.exists()):
+            _write_json(file, summary)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         pictures = ", ".join(sorted(file.name for file in self.path.glob("*.png")))
         self.say(f"result       {shown}")
@@ -228,8 +250,12 @@ class RunFolder:
     def __enter__(self) -> "RunFolder":
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self.close()
+        # A value that cannot be used must not leave a folder that refuses the next.
+        is_refused = kind is not None and issubclass(kind, InputError)
+        if is_refused and self._is_new and self._is_main and self._rows is None:
+            shutil.rmtree(self.path)
 
 
 def read_metrics(folder: str | pathlib.Path) -> list[dict[str, Any]]:
@@ -246,7 +272,7 @@ def read_metrics(folder: str | pathlib.Path) -> list[dict[str, Any]]:
 
 def _as_json(config: Any) -> dict[str, Any]:
     fields = dataclasses.asdict(config)
-    fields.pop("run")
+    fields["engine"] = fields.pop("run")["engine"]  # pmap draws other dropout
     return json.loads(json.dumps(fields))  # tuples become lists, as in the file
 
 

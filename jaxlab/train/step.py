@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.typing import (
     Array,
     Batch,
@@ -58,6 +59,8 @@ def make_train_step(
         `learning_rate`. Called with `axis_name` (the `pmap` engine does), it averages
         gradients, metrics and model state over that mapped axis.
     """
+    if accumulate_steps < 1:
+        raise InputError(f"accumulate_steps {accumulate_steps} must be at least 1")
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
     def compute(state: TrainState, batch: Batch, key: Key[Array, ""]) -> tuple:
@@ -111,7 +114,12 @@ def _accumulate(
     def split(array: Array) -> Array:
         # Interleaved, so that each part holds rows of every device: parts of
         # neighbouring rows would gather the whole batch on all of them.
-        rows = array.shape[0] // parts
+        rows, rest = divmod(array.shape[0], parts)
+        if rest:
+            raise InputError(
+                f"accumulate_steps {parts} does not divide the batch of "
+                f"{array.shape[0]} rows"
+            )
         return array.reshape(rows, parts, *array.shape[1:]).swapaxes(0, 1)
 
     def body(carry: tuple, inputs: tuple) -> tuple[tuple, Metrics]:

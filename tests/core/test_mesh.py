@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from jaxlab.core import mesh as meshes
 from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import (
     AXES,
@@ -112,14 +111,9 @@ def test_a_batch_must_divide_among_the_data_and_fsdp_devices():
             check_batch_size(size, mesh)
 
 
-def test_each_process_loads_its_share_of_the_rows(monkeypatch):
-    assert process_rows(12) == slice(0, 12)
-    monkeypatch.setattr(meshes.jax, "process_count", lambda: 3)
-    shares = []
-    for index in range(3):
-        monkeypatch.setattr(meshes.jax, "process_index", lambda index=index: index)
-        shares += range(12)[process_rows(12)]
-    assert shares == list(range(12))
+@pytest.mark.parametrize("text", ["data=1", "data=4", "data=2,tensor=2", "tensor=4"])
+def test_one_process_loads_all_rows_whatever_the_mesh(text):
+    assert process_rows(12, make_mesh(text)) == slice(0, 12)
 
 
 @pytest.mark.parametrize("text", ["data=4", "fsdp=4", "data=2,fsdp=2"])

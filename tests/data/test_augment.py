@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlab.core.errors import InputError
 from jaxlab.data.augment import random_flip, random_shift, to_unit_range
 
 
@@ -89,3 +90,8 @@ def test_the_result_is_a_function_of_the_key_jitted_or_not(augment, images):
     np.testing.assert_array_equal(first, augment(jax.random.key(0), images))
     np.testing.assert_array_equal(first, jax.jit(augment)(jax.random.key(0), images))
     assert (first != augment(jax.random.key(1), images)).any()
+
+
+def test_a_negative_shift_is_refused(key):
+    with pytest.raises(InputError, match="max_shift -1"):
+        random_shift(key, jnp.zeros((1, 2, 2, 1)), -1)

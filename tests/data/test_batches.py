@@ -105,7 +105,8 @@ def test_small_sets_stay_on_the_device_and_large_ones_stream(source, monkeypatch
     assert isinstance(next(training_batches(source, order, mesh)(0)), Rows)
     streamed = next(training_batches(source, order, mesh, workers=0)(0))
     assert isinstance(streamed["image"], np.ndarray)
-    monkeypatch.setattr(module, "_FITS_ON_DEVICE", SIZE * 5 - 1)  # 1 + 4 bytes a row
+    # 1 + 4 bytes a row, once for each of the four virtual devices
+    monkeypatch.setattr(module, "_FITS_ON_DEVICE", SIZE * 5 * 4 - 1)
     streamed = next(training_batches(source, order, mesh)(0))
     assert isinstance(streamed["image"], np.ndarray)
 

@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 
 from jaxlab.core.errors import InputError
-from jaxlab.data.decode import cached_arrays, decode_image, files_key, read_npz
+from jaxlab.data.decode import (
+    cached_arrays,
+    decode_image,
+    files_key,
+    read_npz,
+    resize_images,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -180,3 +186,20 @@ def test_a_key_changes_with_the_files_and_the_details(tmp_path):
     assert later != key
     files[1].write_text("longer")
     assert files_key(files, "train", 0) != later
+
+
+def test_deep_grey_images_are_scaled_and_not_clipped():
+    values = np.array([[0, 257, 32768, 65535]], np.uint16)
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "PNG")
+    decoded = decode_image(stream.getvalue(), 0)
+    np.testing.assert_array_equal(decoded[..., 0], [[0, 1, 128, 255]])
+
+
+def test_arrays_are_resized_as_files_are(rng):
+    pixels = rng.integers(0, 255, (2, 6, 8, 3), dtype=np.uint8)
+    for image, resized in zip(pixels, resize_images(pixels, 4), strict=True):
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "PNG")
+        np.testing.assert_array_equal(resized, decode_image(stream.getvalue(), 4))
+    assert resize_images(pixels[..., :1], 4).shape == (2, 4, 4, 1)

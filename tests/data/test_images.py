@@ -112,3 +112,11 @@ def test_an_unknown_name_is_an_error_that_shows_every_way_out(name, empty_folder
     for word in (repr(name), "TFDS_DATA_DIR", "--data-dir", "--data digits"):
         assert word in str(caught.value)
     assert str(empty_folder / "tfds" / name) in str(caught.value)
+
+
+def test_sets_of_arrays_are_resized_too():
+    data = find_images("digits", image_size=12)
+    assert data.shape == (12, 12, 1)
+    assert data.train.rows(np.arange(3))["image"].shape == (3, 12, 12, 1)
+    with pytest.raises(InputError, match="image_size -1"):
+        find_images("digits", image_size=-1)

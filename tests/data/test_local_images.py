@@ -177,15 +177,6 @@ def test_mixed_sizes_are_an_error_that_names_the_flag_which_mends_it(tmp_path):
     assert all_rows(data.train)["image"].shape == (2, 4, 4, 3)
 
 
-def test_grey_and_colour_take_the_channels_of_the_first_image(tmp_path):
-    write_image(tmp_path / "train" / "a" / "1.png", 1, (4, 4))
-    write_image(tmp_path / "train" / "a" / "2.png", 2, (4, 4, 3))
-    write_image(tmp_path / "test" / "a" / "1.png", 3, (4, 4))
-    data = folder_images(tmp_path)
-    assert data.shape == (4, 4, 1)
-    assert all_rows(data.train)["image"].shape == (2, 4, 4, 1)
-
-
 def test_a_damaged_image_is_named(tmp_path):
     for name in ("1", "2"):
         write_image(tmp_path / "train" / "a" / f"{name}.png", 1)
@@ -213,3 +204,24 @@ def test_a_class_of_the_test_images_alone_is_an_error(tmp_path):
     write_image(tmp_path / "test" / "b" / "1.png", 1)
     with pytest.raises(InputError, match="has the classes b, which are not in"):
         folder_images(tmp_path)
+
+
+def test_one_grey_file_does_not_make_a_set_grey(tmp_path, rng):
+    (tmp_path / "a").mkdir()
+    for number in range(12):
+        shape = (4, 4) if number == 0 else (4, 4, 3)
+        pixels = rng.integers(0, 255, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "a" / f"{number:02}.png")
+    data = folder_images(tmp_path)
+    assert data.shape == (4, 4, 3)
+    assert data.train.rows(np.arange(2))["image"].shape == (2, 4, 4, 3)
+
+
+def test_a_colour_image_that_turns_up_late_in_a_grey_set_is_an_error(tmp_path):
+    for number in range(2):
+        write_image(tmp_path / "train" / "a" / f"{number}.png", number, (4, 4))
+    write_image(tmp_path / "test" / "a" / "1.png", 3, (4, 4, 3))
+    data = folder_images(tmp_path)
+    assert data.shape == (4, 4, 1)
+    with pytest.raises(InputError, match=r"1\.png is \(4, 4, 3\)"):
+        all_rows(data.test)

@@ -77,3 +77,9 @@ def test_an_order_survives_pickling():
 def test_nothing_to_batch_is_an_error_with_both_numbers(size, batch_size):
     with pytest.raises(InputError, match=f"batches of {batch_size} from {size} exam"):
         Order(size, batch_size)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_jax_would_cut_is_refused(seed):
+    with pytest.raises(InputError, match=f"seed {seed}"):
+        Order(10, 2, seed)

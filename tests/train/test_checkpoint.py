@@ -86,7 +86,7 @@ def test_nothing_saved_is_said_plainly(problem, checkpoints):
 
 
 @pytest.mark.slow
-def test_parameters_load_without_the_run_that_made_them(problem, tmp_path):
+def test_parameters_load_without_the_run_that_made_them(problem, tmp_path, same):
     state = problem.state(ema=True)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, state, {}, 0.5)
@@ -96,6 +96,7 @@ def test_parameters_load_without_the_run_that_made_them(problem, tmp_path):
         kernel = found["Dense_0"]["kernel"]
         assert isinstance(kernel, np.ndarray)
         np.testing.assert_array_equal(kernel, state.params["Dense_0"]["kernel"])
+    assert same(load_params(tmp_path), load_params(tmp_path, name="ema"))
     with pytest.raises(InputError, match=r"no 'weights'; it has .*params"):
         load_params(tmp_path, name="weights")
     with pytest.raises(InputError, match="give a run folder"):

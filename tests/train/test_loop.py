@@ -1,5 +1,6 @@
 """A run is a pure function of its configuration, however often it is interrupted."""
 
+import json
 import os
 import signal
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh, replicate
 from jaxlab.train import loop
 from jaxlab.train.checkpoint import Checkpoints
@@ -233,3 +235,47 @@ def test_the_stream_is_closed_at_the_end(problem, open_run):
 
     train(problem, open_run(), steps=2, batches=batches)
     assert closed == [True]
+
+
+def test_rows_of_a_run_killed_before_its_first_checkpoint_do_not_stay(
+    problem, open_run
+):
+    run = open_run(log_every=1)
+    for step in (1, 2, 3):
+        run.log(step, {"train/loss": 9.0})
+    run.close()
+    run = open_run(log_every=1)
+    train(problem, run, steps=4)
+    assert [row["step"] for row in read_metrics(run.path)] == [1, 2, 3, 4]
+
+
+def test_a_second_run_of_a_finished_one_keeps_its_summary(problem, open_run):
+    run = open_run()
+    train(problem, run, steps=3)
+    run.finish({"loss": 0.5})
+    run.close()
+    summary = (run.path / "summary.json").read_text()
+    run = open_run()
+    train(problem, run, steps=3)
+    run.finish({"loss": 0.5})
+    assert (run.path / "summary.json").read_text() == summary
+    assert run.total_seconds() > json.loads(summary)["training_seconds"]
+
+
+def test_a_stream_that_dies_of_ctrl_c_does_not_cost_the_run(problem, open_run):
+    def batches(start):
+        for step, batch in enumerate(problem.batches(start), start):
+            if step == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+                raise RuntimeError("worker process was terminated")
+            yield batch
+
+    run = open_run()
+    with pytest.raises(Interrupted, match="after step 5 of 10"):
+        train(problem, run, batches=batches)
+    assert run.checkpoints.latest_step() == 5
+
+
+def test_a_run_without_steps_is_refused(problem, open_run):
+    with pytest.raises(InputError, match="steps 0"):
+        train(problem, open_run(), steps=0)

@@ -69,3 +69,8 @@ def test_the_first_moment_can_be_half_precision():
     state = optimizer.init({"kernel": jnp.ones(3)})
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(state)}
     assert jnp.dtype(jnp.bfloat16) in dtypes
+
+
+def test_a_run_without_steps_is_refused():
+    with pytest.raises(InputError, match="steps 0 must be at least 1"):
+        warmup_cosine(0.1, 0)

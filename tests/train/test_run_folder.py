@@ -20,7 +20,7 @@ def test_a_new_folder_holds_the_configuration_without_the_run_options(open_run):
     saved = json.loads((run.path / "config.json").read_text())
     assert saved == {
         "experiment": "regression",
-        "config": {"learning_rate": 0.1, "sizes": [1, 2]},
+        "config": {"learning_rate": 0.1, "sizes": [1, 2], "engine": "jit"},
     }
 
 
@@ -104,3 +104,41 @@ def test_the_summary_tells_what_ran_where_and_with_what_result(open_run, capsys)
     shown = capsys.readouterr().out
     assert "loss 0.25" in shown
     assert str(run.path) in shown
+
+
+def test_a_refused_value_leaves_no_folder(open_run):
+    with pytest.raises(InputError), open_run() as run:
+        raise InputError("patch_size 3 does not divide 8")
+    assert not run.path.exists()
+    open_run(learning_rate=0.2)  # and so does not stand in the way of the next try
+
+
+def test_a_refused_value_leaves_an_older_folder_alone(open_run):
+    open_run().close()
+    with pytest.raises(InputError), open_run() as run:
+        raise InputError("no")
+    assert (run.path / "config.json").exists()
+
+
+@pytest.mark.parametrize("name", ["log_every", "save_every"])
+def test_intervals_below_one_are_refused(open_run, name):
+    with pytest.raises(InputError, match=f"{name} 0 must be at least 1"):
+        open_run(**{name: 0})
+
+
+def test_a_folder_that_cannot_be_made_is_refused(open_run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made or written"):
+        open_run("file")
+
+
+def test_another_engine_is_another_run(open_run):
+    open_run().close()
+    with pytest.raises(InputError, match="engine is jit there, pmap here"):
+        open_run(engine="pmap")
+
+
+def test_a_folder_whose_first_write_was_cut_off_is_usable(open_run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json.part").write_text("{")
+    open_run()

@@ -7,6 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.model import from_linen
 from jaxlab.train.step import make_train_step
 
@@ -118,3 +119,11 @@ def test_the_average_follows_its_formula(problem):
 def test_without_an_average_none_is_made(problem):
     step = make_train_step(problem.loss_fn, problem.optimizer, ema_decay=0.9)
     assert step(problem.state(), problem.batch(0))[0].ema is None
+
+
+def test_parts_that_do_not_divide_the_batch_are_refused(problem):
+    with pytest.raises(InputError, match="accumulate_steps 0"):
+        make_train_step(problem.loss_fn, problem.optimizer, accumulate_steps=0)
+    step = make_train_step(problem.loss_fn, problem.optimizer, accumulate_steps=3)
+    with pytest.raises(InputError, match=r"accumulate_steps 3 does not divide .* of 8"):
+        jax.jit(step)(problem.state(), problem.batch(0))
