@@ -73,7 +73,7 @@ DIGITS = Config(
     num_heads=4,
     eval_every=200,
 )
-SMOKE = dataclasses.replace(DIGITS, steps=6, depth=1, eval_every=3)
+SMOKE = dataclasses.replace(DIGITS, steps=6, depth=1, stem="patch", eval_every=3)
 
 
 def main(config: Config) -> dict[str, float]:
