@@ -100,13 +100,15 @@ def parse(
     hint = "--smoke starts from a tiny run of seconds instead."
     if recipes:
         hint += f" --data {', '.join(recipes)}: with settings of its own."
+    # Single line breaks are lost in the help: give commands a paragraph each.
+    text = re.sub(r"\n+ *(?=python )", "\n\n", description.strip())
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output):
             return tyro.cli(
                 type(config),
                 prog=program,
-                description=f"{description.strip()}\n\n{hint}",
+                description=f"{text}\n\n{hint}",
                 default=default,
                 args=args,
             )

@@ -119,3 +119,12 @@ def test_bugs_keep_their_traceback(monkeypatch):
     monkeypatch.setattr("sys.argv", ["prog"])
     with pytest.raises(ZeroDivisionError):
         launch(main, Config(), smoke=SMOKE)
+
+
+def test_help_keeps_the_example_commands_apart(capsys):
+    text = "Title.\n\npython -m a    one\npython -m b    two\n"
+    with pytest.raises(SystemExit):
+        parse(Config(), smoke=SMOKE, program="prog", description=text, args=["--help"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "python -m a    one" in lines
+    assert "python -m b    two" in lines
