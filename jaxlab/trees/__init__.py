@@ -1,0 +1,1 @@
+"""Gradient-boosted trees, random forests and AdaBoost on histograms of binned data."""
