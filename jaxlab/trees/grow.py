@@ -1,0 +1,135 @@
+"""Growing one tree, compiled for one CPU or in JAX for any devices, to the same bits."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxlab.core.typing import Array, Float
+from jaxlab.trees import fixed_point
+from jaxlab.trees.expand import Grower
+from jaxlab.trees.histogram import choose
+from jaxlab.trees.plan import Grown, Masks, Shape, Table
+from jaxlab.trees.split import Limits, Rules, leaf_weight
+from jaxlab.trees.tree import Nodes, bins_below
+
+__all__ = ["can_compile", "grow_tree"]
+
+
+def can_compile(
+    implementation: str,
+    limits: Limits,
+    *,
+    has_counts: bool = False,
+    has_groups: bool = False,
+    num_devices: int = 1,
+) -> bool:
+    """Tell whether the compiled grower (`kernels/grow.h`) can grow such trees.
+
+    It knows numbers, missing values and masks of features, on one device. The rest is
+    grown in JAX, with compiled histograms.
+    """
+    plain = not (limits.has_categories or limits.has_monotone or limits.has_delta_step)
+    is_plain = plain and not has_counts and not has_groups and num_devices == 1
+    return is_plain and choose(implementation) == "native"
+
+
+def grow_tree(
+    table: Table,
+    gradient: Float[Array, " n"],
+    hessian: Float[Array, " n"],
+    used: Any,
+    masks: Masks,
+    rules: Rules,
+    shape: Shape,
+) -> Grown:
+    """Grow a tree on the gradients and hessians of a loss.
+
+    Args:
+        table: The rows; those at and after `num_rows` are not looked at.
+        gradient: Of the loss by the raw score, weights multiplied in.
+        hessian: Likewise, not negative.
+        used: bool [n], rows to grow on (the others only find their leaf); None: all.
+        masks: Features to choose from.
+        rules: What a split must fulfil.
+        shape: Sizes, policy and implementation.
+
+    Returns:
+        The tree, the same bits for every implementation and number of devices.
+        Needs `jax.enable_x64`.
+    """
+    if used is not None:
+        gradient = jnp.where(used, gradient, 0)
+        hessian = jnp.where(used, hessian, 0)
+    bits = fixed_point.num_bits(shape.num_rows)
+    units = jnp.stack(
+        [
+            fixed_point.unit(fixed_point.exponent(values, shape.axis_name), bits)
+            for values in (gradient, hessian)
+        ]
+    )
+    if shape.is_whole:
+        return _grow_compiled(table, gradient, hessian, used, masks, rules, units, shape)
+    return Grower(table, gradient, hessian, used, masks, rules, units, shape).grow()
+
+
+def _grow_compiled(
+    table: Table,
+    gradient: Array,
+    hessian: Array,
+    used: Any,
+    masks: Masks,
+    rules: Rules,
+    units: Array,
+    shape: Shape,
+) -> Grown:
+    num_rows, width = len(gradient), shape.num_nodes
+    rows, num_used = jnp.zeros(0, jnp.int32), table.num_rows
+    if used is not None:  # used rows first, padding last
+        is_real = jnp.arange(num_rows, dtype=jnp.int32) < table.num_rows
+        kind = jnp.where(is_real, jnp.where(used, 0, 1), 2).astype(jnp.int8)
+        rows = jnp.argsort(kind, stable=True).astype(jnp.int32)
+        num_used = (kind == 0).sum(dtype=jnp.int32)
+    call = jax.ffi.ffi_call(
+        "jaxlab_grow",
+        (
+            jax.ShapeDtypeStruct((5, width), jnp.int32),
+            jax.ShapeDtypeStruct((width,), jnp.float64),
+            jax.ShapeDtypeStruct((width, 2), jnp.int64),
+            jax.ShapeDtypeStruct((num_rows,), jnp.int32),
+        ),
+    )
+    numbers = [rules.l2, rules.l1, rules.min_hessian, rules.min_gain, rules.min_rows]
+    fields, gain, total, leaf = call(
+        table.bins,
+        gradient,
+        hessian,
+        rows,
+        jnp.stack([num_used, table.num_rows]),
+        table.features.num_values,
+        jnp.concatenate([jnp.stack(numbers), units]),
+        *masks,
+        num_bins=shape.num_bins,
+        max_depth=shape.depth,
+        max_leaves=shape.max_leaves,
+        best_first=shape.best_first,
+    )
+    left, feature, bin, missing_left, count = fields
+    g, h = total[:, 0] * units[0], total[:, 1] * units[1]
+    is_left = missing_left == 1
+    split_bins = jnp.where(
+        (left > 0)[:, None], bins_below(bin, is_left, shape.num_bins), 0
+    )
+    nodes = Nodes(
+        left,
+        feature,
+        bin,
+        is_left,
+        split_bins.astype(jnp.uint32),
+        leaf_weight(g, h, rules),
+        gain.astype(jnp.float32),
+        g.astype(jnp.float32),
+        h.astype(jnp.float32),
+        count,
+    )
+    return Grown(nodes, leaf)

@@ -1,0 +1,138 @@
+// The call from XLA that grows one tree.
+#include "grow.h"
+
+#include <memory>
+#include <mutex>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace jaxlab {
+namespace {
+
+namespace ffi = xla::ffi;
+
+std::mutex mutex;
+std::vector<std::unique_ptr<Workspace>> idle;
+
+std::unique_ptr<Workspace> Borrow() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (idle.empty()) return std::make_unique<Workspace>();
+  auto space = std::move(idle.back());
+  idle.pop_back();
+  return space;
+}
+
+void Return(std::unique_ptr<Workspace> space) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  idle.push_back(std::move(space));
+}
+
+constexpr int64_t kChunk = 65536;
+
+// Rows that the tree has not seen: follow it from the root.
+int32_t Follow(const std::vector<Node>& nodes, const Table& t, int64_t row) {
+  int32_t id = 0;
+  while (nodes[id].left) {
+    const Split& s = nodes[id].split;
+    const int32_t bin = t.bins[row * t.num_features + s.feature];
+    const bool left = bin == t.num_bins - 1 ? s.missing_left : bin <= s.bin;
+    id = nodes[id].left + !left;
+  }
+  return id;
+}
+
+ffi::Error Grow(ffi::ThreadPool pool, ffi::Buffer<ffi::U8, 2> bins,
+                ffi::Buffer<ffi::F32, 1> gradient, ffi::Buffer<ffi::F32, 1> hessian,
+                ffi::Buffer<ffi::S32, 1> rows, ffi::Buffer<ffi::S32, 1> num_rows,
+                ffi::Buffer<ffi::S32, 1> num_values, ffi::Buffer<ffi::F64, 1> rules,
+                ffi::Buffer<ffi::U8, 2> by_level, ffi::Buffer<ffi::F32, 2> priority,
+                ffi::Buffer<ffi::S32, 1> kept, ffi::ResultBuffer<ffi::S32, 2> node,
+                ffi::ResultBuffer<ffi::F64, 1> gain, ffi::ResultBuffer<ffi::S64, 2> sum,
+                ffi::ResultBuffer<ffi::S32, 1> leaf, int64_t num_bins,
+                int64_t max_depth, int64_t max_leaves, bool best_first) {
+  const int64_t used = num_rows.typed_data()[0], all = num_rows.typed_data()[1];
+  const double* r = rules.typed_data();
+  const Rules given{r[0], r[1], r[2], r[3], r[5], r[6]};
+  const Table table{bins.typed_data(), bins.dimensions()[1], num_bins,
+                    num_values.typed_data()};
+  const bool has_priority = priority.dimensions()[0] > 0;
+  const Masks masks{by_level.typed_data(), by_level.dimensions()[0],
+                    has_priority ? priority.typed_data() : nullptr, kept.typed_data()};
+  const Limits limits{max_depth, max_leaves, static_cast<int64_t>(r[4]), best_first};
+  Team team(pool, std::max<int64_t>(1, all * table.num_features / 8192));
+  auto space = Borrow();
+  space->pairs.resize(all);
+  space->order.resize(used);
+  space->spare.resize(used);
+  const bool takes_all = rows.dimensions()[0] == 0;
+  team.Run((all + kChunk - 1) / kChunk, [&](int64_t c, int64_t) {
+    const int64_t end = std::min(all, (c + 1) * kChunk);
+    for (int64_t i = c * kChunk; i < end; ++i) {
+      space->pairs[i] = {gradient.typed_data()[i], hessian.typed_data()[i]};
+      if (i < used) {
+        space->order[i] = takes_all ? static_cast<int32_t>(i) : rows.typed_data()[i];
+      }
+    }
+  });
+  const auto nodes = Grower(team, table, given, limits, masks, *space).Grow(used);
+
+  int32_t* out = node->typed_data();
+  const int64_t capacity = node->dimensions()[1];
+  std::fill_n(out, node->element_count(), 0);
+  std::fill_n(gain->typed_data(), capacity, 0.0);
+  std::fill_n(sum->typed_data(), sum->element_count(), 0);
+  std::vector<int32_t> leaves;
+  for (int64_t i = 0; i < static_cast<int64_t>(nodes.size()); ++i) {
+    const Node& n = nodes[i];
+    const int32_t fields[] = {n.left, n.split.feature, n.split.bin, n.split.missing_left,
+                              static_cast<int32_t>(n.rows.count)};
+    for (int f = 0; f < 5; ++f) out[f * capacity + i] = n.left || f == 4 ? fields[f] : 0;
+    gain->typed_data()[i] = n.left ? n.split.gain : 0.0;
+    sum->typed_data()[2 * i] = n.total.g;
+    sum->typed_data()[2 * i + 1] = n.total.h;
+    if (!n.left) leaves.push_back(static_cast<int32_t>(i));
+  }
+  int32_t* to = leaf->typed_data();
+  team.Run(leaves.size(), [&](int64_t i, int64_t) {
+    const Segment s = nodes[leaves[i]].rows;
+    const int32_t* row = space->order.data() + s.start;
+    for (int64_t k = 0; k < s.count; ++k) to[row[k]] = leaves[i];
+  });
+  const int64_t unseen = all - used, padded = leaf->element_count();
+  team.Run((unseen + kChunk - 1) / kChunk, [&](int64_t c, int64_t) {
+    const int64_t end = std::min(unseen, (c + 1) * kChunk);
+    for (int64_t i = c * kChunk; i < end; ++i) {
+      const int32_t row = rows.typed_data()[used + i];
+      to[row] = Follow(nodes, table, row);
+    }
+  });
+  std::fill(to + all, to + padded, 0);
+  Return(std::move(space));
+  return ffi::Error::Success();
+}
+
+}  // namespace
+}  // namespace jaxlab
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    JaxlabGrow, jaxlab::Grow,
+    xla::ffi::Ffi::Bind()
+        .Ctx<xla::ffi::ThreadPool>()
+        .Arg<xla::ffi::BufferR2<xla::ffi::U8>>()    // bins [rows, features]
+        .Arg<xla::ffi::BufferR1<xla::ffi::F32>>()   // gradient [rows]
+        .Arg<xla::ffi::BufferR1<xla::ffi::F32>>()   // hessian [rows]
+        .Arg<xla::ffi::BufferR1<xla::ffi::S32>>()   // rows in use first, or empty: all
+        .Arg<xla::ffi::BufferR1<xla::ffi::S32>>()   // number of rows in use, and of all
+        .Arg<xla::ffi::BufferR1<xla::ffi::S32>>()   // bins of values by feature
+        .Arg<xla::ffi::BufferR1<xla::ffi::F64>>()   // rules of split.py
+        .Arg<xla::ffi::BufferR2<xla::ffi::U8>>()    // features by level
+        .Arg<xla::ffi::BufferR2<xla::ffi::F32>>()   // priority [nodes, features] or empty
+        .Arg<xla::ffi::BufferR1<xla::ffi::S32>>()   // features a node keeps, by level
+        .Ret<xla::ffi::BufferR2<xla::ffi::S32>>()   // left, feature, bin, missing, count
+        .Ret<xla::ffi::BufferR1<xla::ffi::F64>>()   // gain
+        .Ret<xla::ffi::BufferR2<xla::ffi::S64>>()   // gradient, hessian of nodes
+        .Ret<xla::ffi::BufferR1<xla::ffi::S32>>()   // leaf of each row
+        .Attr<int64_t>("num_bins")
+        .Attr<int64_t>("max_depth")
+        .Attr<int64_t>("max_leaves")
+        .Attr<bool>("best_first"));

@@ -1,0 +1,375 @@
+// Grows one tree: the compiled twin of grow.py, with the same bits.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <queue>
+#include <utility>
+#include <vector>
+
+#include "histogram.h"
+#include "route.h"
+#include "split.h"
+#include "team.h"
+
+namespace jaxlab {
+
+struct Limits {
+  int64_t max_depth, max_leaves, min_rows;  // min_rows of a node to be split
+  bool best_first;
+};
+
+struct Masks {  // which features a node may be split on
+  const uint8_t* by_level;  // [levels, features]; the last row serves all deeper ones
+  int64_t num_levels;
+  const float* priority;  // [nodes, features], or null: the node keeps the first
+  const int32_t* kept;    // `kept` (by level) features in order of priority
+};
+
+struct Node {
+  Segment rows;
+  Sum total;
+  Split split;
+  int32_t depth = 0, left = 0;  // left child; the right one follows it; 0: a leaf
+  int64_t slot = -1;            // of its histogram
+};
+
+// Memory that outlives a call, so that the kernel need not hand out zeroed pages again.
+struct Workspace {
+  std::vector<Pair> pairs;
+  std::vector<int32_t> order, spare;
+  std::vector<Sum> pool, extra;
+};
+
+class Grower {
+ public:
+  Grower(Team& team, const Table& table, const Rules& rules, const Limits& limits,
+         const Masks& masks, Workspace& space)
+      : team_(team), t_(table), rules_(rules), limits_(limits), masks_(masks),
+        space_(space), slot_size_(table.num_features * table.num_bins) {
+    constexpr int64_t kMostBytes = int64_t{1} << 30;
+    const int64_t bytes = slot_size_ * static_cast<int64_t>(sizeof(Sum));
+    most_slots_ = std::max<int64_t>(2, kMostBytes / bytes);
+  }
+
+  // `space.order` holds the rows; returns the nodes, the root first.
+  std::vector<Node> Grow(int64_t num_rows) {
+    nodes_.reserve(2 * limits_.max_leaves);
+    nodes_.emplace_back();
+    nodes_[0].rows = {0, num_rows};
+    nodes_[0].total = Total(num_rows);
+    if (limits_.max_leaves > 1) Evaluate({{-1, 0, -1}});
+    limits_.best_first ? GrowBestFirst() : GrowByDepth();
+    return std::move(nodes_);
+  }
+
+ private:
+  struct Family {  // children to evaluate, smaller one first; -1 for none
+    int64_t parent, small, large;
+    int64_t slot = -1;       // of the smaller child's histogram
+    bool is_built = false;   // by the stage that shares rows out
+    bool has_parent = false; // whose histogram the larger child takes over
+  };
+
+  bool CanSplit(const Node& n) const {
+    return n.split.feature >= 0 && n.split.gain > rules_.min_gain;
+  }
+
+  void GrowByDepth() {
+    std::vector<int64_t> level{0};
+    while (!level.empty()) {
+      std::vector<int64_t> chosen;
+      for (const int64_t id : level) {
+        const int64_t budget = limits_.max_leaves - num_leaves_;
+        if (CanSplit(nodes_[id]) && static_cast<int64_t>(chosen.size()) < budget) {
+          chosen.push_back(id);
+        }
+      }
+      const int64_t first = nodes_.size();
+      SplitNodes(chosen);
+      level.resize(nodes_.size() - first);
+      std::iota(level.begin(), level.end(), first);
+    }
+  }
+
+  void GrowBestFirst() {
+    using Entry = std::pair<double, int64_t>;  // gain; minus id: older ones first
+    std::priority_queue<Entry> queue;
+    const auto push = [&](int64_t id) {
+      if (CanSplit(nodes_[id])) queue.emplace(nodes_[id].split.gain, -id);
+    };
+    push(0);
+    while (!queue.empty() && num_leaves_ < limits_.max_leaves) {
+      const int64_t id = -queue.top().second;
+      queue.pop();
+      SplitNodes({id});
+      push(nodes_[id].left);
+      push(nodes_[id].left + 1);
+    }
+  }
+
+  Sum Total(int64_t num_rows) {
+    const int64_t chunk = 65536, count = (num_rows + chunk - 1) / chunk;
+    std::vector<Sum> sums(count);
+    team_.Run(count, [&](int64_t c, int64_t) {
+      Sum sum;
+      const int64_t end = std::min(num_rows, (c + 1) * chunk);
+      for (int64_t i = c * chunk; i < end; ++i) {
+        sum = sum + Quantize(space_.pairs[space_.order[i]], steps_);
+      }
+      sums[c] = sum;
+    });
+    return std::accumulate(sums.begin(), sums.end(), Sum{});
+  }
+
+  void SplitNodes(const std::vector<int64_t>& chosen) {
+    if (chosen.empty()) return;
+    std::vector<Route> routes(chosen.size());
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      const Node& n = nodes_[chosen[i]];
+      routes[i].rows = n.rows;
+      routes[i].feature = n.split.feature;
+      for (int b = 0; b < 256; ++b) routes[i].goes_left[b] = b <= n.split.bin;
+      routes[i].goes_left[t_.num_bins - 1] = n.split.missing_left;
+    }
+    RouteRows(team_, t_, routes, space_.order.data(), space_.spare.data());
+    std::vector<Family> families;
+    num_leaves_ += chosen.size();
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      const int64_t id = chosen[i], left = nodes_.size();
+      nodes_[id].left = static_cast<int32_t>(left);
+      const Node n = nodes_[id];
+      Node a, b;
+      a.depth = b.depth = n.depth + 1;
+      a.rows = {n.rows.start, routes[i].num_left};
+      b.rows = {n.rows.start + a.rows.count, n.rows.count - a.rows.count};
+      a.total = n.split.left;
+      b.total = n.total - n.split.left;
+      nodes_.push_back(a);
+      nodes_.push_back(b);
+      const bool left_is_small = a.rows.count <= b.rows.count;
+      const int64_t small = left_is_small ? left : left + 1;
+      const int64_t large = left_is_small ? left + 1 : left;
+      if (MaySplit(nodes_[small]) || MaySplit(nodes_[large])) {
+        families.push_back({id, small, large});
+      } else {
+        Free(nodes_[id].slot);
+      }
+    }
+    Evaluate(std::move(families));
+  }
+
+  // Tells, before its histogram is built, whether a node could be split at all.
+  bool MaySplit(const Node& n) const {
+    const double h = static_cast<double>(n.total.h) * rules_.unit_h;
+    return n.depth < limits_.max_depth && num_leaves_ < limits_.max_leaves &&
+           n.rows.count >= std::max<int64_t>(2, limits_.min_rows) && h > 0 &&
+           h >= 2 * rules_.min_hessian;
+  }
+
+  // Builds the smaller child's histogram from its rows, takes it from the parent's for
+  // the larger one, and finds the best split of both.
+  void Evaluate(std::vector<Family> families) {
+    if (families.empty()) return;
+    for (Family& f : families) TakeSlots(f);
+    BuildLarge(families);
+    const int64_t count = families.size();
+    const int64_t wanted = std::clamp<int64_t>(4 * team_.size() / count, 1, t_.num_features);
+    const int64_t width = std::min<int64_t>(14, (t_.num_features + wanted - 1) / wanted);
+    const int64_t tiles = (t_.num_features + width - 1) / width;
+    std::vector<Split> best(2 * count * tiles);
+    std::vector<std::vector<Sum>> buffers(team_.size());
+    std::vector<std::vector<uint8_t>> masks(2 * count);
+    for (int64_t i = 0; i < count; ++i) {
+      masks[2 * i] = Mask(families[i].small);
+      masks[2 * i + 1] = Mask(families[i].large);
+    }
+    team_.Run(count * tiles, [&](int64_t task, int64_t member) {
+      const int64_t i = task / tiles, begin = task % tiles * width;
+      const int64_t end = std::min(begin + width, t_.num_features);
+      Tile(families[i], begin, end, buffers[member], masks[2 * i], masks[2 * i + 1],
+           best[2 * task], best[2 * task + 1]);
+    });
+    for (int64_t i = 0; i < count; ++i) {
+      const Family& f = families[i];
+      for (const int64_t id : {f.small, f.large}) {
+        if (id < 0) continue;
+        Node& n = nodes_[id];
+        for (int64_t tile = 0; tile < tiles; ++tile) {  // ties: the lower feature
+          const Split& s = best[2 * (i * tiles + tile) + (id == f.large)];
+          if (s.gain > n.split.gain) n.split = s;
+        }
+        n.slot = id == f.small ? f.slot : f.has_parent ? nodes_[f.parent].slot : -1;
+        if (!CanSplit(n)) {
+          Free(n.slot);
+          n.slot = -1;
+        }
+      }
+    }
+  }
+
+  void Tile(const Family& f, int64_t begin, int64_t end, std::vector<Sum>& buffer,
+            const std::vector<uint8_t>& small_mask,
+            const std::vector<uint8_t>& large_mask, Split& small, Split& large) {
+    const int64_t size = (end - begin) * t_.num_bins, offset = begin * t_.num_bins;
+    if (f.slot < 0) {  // no memory to keep histograms: both children from their rows
+      buffer.resize(size);
+      for (const int64_t id : {f.small, f.large}) {
+        if (id < 0 || !MaySplit(nodes_[id])) continue;
+        Build(nodes_[id], begin, end, buffer.data());
+        Scan(nodes_[id], begin, end, buffer.data(), id == f.small ? small_mask : large_mask,
+             id == f.small ? small : large);
+      }
+      return;
+    }
+    Sum* built = Slot(f.slot) + offset;
+    if (!f.is_built) Build(nodes_[f.small], begin, end, built);
+    if (f.has_parent && MaySplit(nodes_[f.large])) {
+      Sum* rest = Slot(nodes_[f.parent].slot) + offset;
+      for (int64_t i = 0; i < size; ++i) rest[i] = rest[i] - built[i];
+      Scan(nodes_[f.large], begin, end, rest, large_mask, large);
+    }
+    if (MaySplit(nodes_[f.small])) {
+      Scan(nodes_[f.small], begin, end, built, small_mask, small);
+    }
+  }
+
+  void Build(const Node& n, int64_t begin, int64_t end, Sum* to) {
+    std::fill_n(to, (end - begin) * t_.num_bins, Sum{});
+    Add(n.rows, begin, end, to);
+  }
+
+  void Add(Segment rows, int64_t begin, int64_t end, Sum* to) {
+    AddRows(t_, space_.pairs.data(), steps_, space_.order.data() + rows.start, rows.count,
+            begin, end, to);
+  }
+
+  void Scan(const Node& n, int64_t begin, int64_t end, const Sum* histogram,
+            const std::vector<uint8_t>& mask, Split& best) {
+    const double score = Score(static_cast<double>(n.total.g) * rules_.unit_g,
+                               static_cast<double>(n.total.h) * rules_.unit_h, rules_);
+    for (int64_t j = begin; j < end; ++j, histogram += t_.num_bins) {
+      if (mask[j]) ScanFeature(histogram, t_, j, n.total, score, rules_, best);
+    }
+  }
+
+  // Histograms of many rows: the rows are shared out, each part with sums of its own.
+  void BuildLarge(std::vector<Family>& families) {
+    constexpr int64_t kLarge = 4096;
+    struct Part {
+      int64_t family;
+      Segment rows;
+      int64_t extra;  // number of its own sums, -1: the slot itself
+    };
+    std::vector<Part> parts;
+    int64_t total = 0, num_extra = 0;
+    for (const Family& f : families) {
+      if (f.slot >= 0 && nodes_[f.small].rows.count > kLarge) {
+        total += nodes_[f.small].rows.count;
+      }
+    }
+    const int64_t share = std::max(kLarge, total / (3 * team_.size()) + 1);
+    for (size_t i = 0; i < families.size(); ++i) {
+      Family& f = families[i];
+      const Segment rows = nodes_[f.small].rows;
+      f.is_built = f.slot >= 0 && rows.count > kLarge;
+      if (!f.is_built) continue;
+      const int64_t pieces = team_.size() == 1 ? 1 : (rows.count + share / 2) / share;
+      const int64_t most = std::max<int64_t>(pieces, 1);
+      for (int64_t p = 0; p < most; ++p) {
+        const int64_t a = rows.count * p / most, b = rows.count * (p + 1) / most;
+        parts.push_back({static_cast<int64_t>(i), {rows.start + a, b - a},
+                         p ? num_extra++ : -1});
+      }
+    }
+    if (parts.empty()) return;
+    if (static_cast<int64_t>(space_.extra.size()) < num_extra * slot_size_) {
+      space_.extra.resize(num_extra * slot_size_);
+    }
+    const auto sums = [&](const Part& p) {
+      return p.extra < 0 ? Slot(families[p.family].slot)
+                         : space_.extra.data() + p.extra * slot_size_;
+    };
+    std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) {
+      return a.rows.count > b.rows.count;  // the longest first
+    });
+    team_.Run(parts.size(), [&](int64_t p, int64_t) {
+      std::fill_n(sums(parts[p]), slot_size_, Sum{});
+      Add(parts[p].rows, 0, t_.num_features, sums(parts[p]));
+    });
+    if (num_extra == 0) return;
+    constexpr int64_t kPiece = 2048;
+    const int64_t pieces = (slot_size_ + kPiece - 1) / kPiece;
+    team_.Run(pieces, [&](int64_t piece, int64_t) {
+      const int64_t a = piece * kPiece, b = std::min(a + kPiece, slot_size_);
+      for (const Part& p : parts) {
+        if (p.extra < 0) continue;
+        Sum* to = Slot(families[p.family].slot);
+        const Sum* from = sums(p);
+        for (int64_t i = a; i < b; ++i) to[i] = to[i] + from[i];
+      }
+    });
+  }
+
+  std::vector<uint8_t> Mask(int64_t id) const {
+    if (id < 0) return {};
+    const int64_t level = std::min<int64_t>(nodes_[id].depth, masks_.num_levels - 1);
+    const uint8_t* allowed = masks_.by_level + level * t_.num_features;
+    std::vector<uint8_t> mask(allowed, allowed + t_.num_features);
+    if (!masks_.priority) return mask;
+    const float* priority = masks_.priority + id * t_.num_features;
+    std::vector<std::pair<float, int64_t>> ranked;
+    for (int64_t j = 0; j < t_.num_features; ++j) {
+      if (mask[j]) ranked.emplace_back(priority[j], j);
+      mask[j] = 0;
+    }
+    std::sort(ranked.begin(), ranked.end());
+    const int64_t kept = std::min<int64_t>(masks_.kept[level], ranked.size());
+    for (int64_t i = 0; i < kept; ++i) mask[ranked[i].second] = 1;
+    return mask;
+  }
+
+  void TakeSlots(Family& f) {
+    f.has_parent = f.parent >= 0 && nodes_[f.parent].slot >= 0;
+    if (f.parent >= 0 && !f.has_parent) return;
+    f.slot = Take();
+    if (f.slot < 0 && f.has_parent) {
+      Free(nodes_[f.parent].slot);
+      nodes_[f.parent].slot = -1;
+      f.has_parent = false;
+    }
+  }
+
+  Sum* Slot(int64_t slot) { return space_.pool.data() + slot * slot_size_; }
+
+  int64_t Take() {
+    if (!free_.empty()) {
+      const int64_t slot = free_.back();
+      free_.pop_back();
+      return slot;
+    }
+    if (num_slots_ == most_slots_) return -1;
+    const size_t needed = (num_slots_ + 1) * slot_size_;
+    if (space_.pool.size() < needed) space_.pool.resize(std::max(needed, 2 * space_.pool.size()));
+    return num_slots_++;
+  }
+
+  void Free(int64_t slot) {
+    if (slot >= 0) free_.push_back(slot);
+  }
+
+  Team& team_;
+  const Table& t_;
+  const Rules& rules_;
+  const Steps steps_{1 / rules_.unit_g, 1 / rules_.unit_h};
+  const Limits limits_;
+  const Masks& masks_;
+  Workspace& space_;
+  const int64_t slot_size_;
+  int64_t most_slots_, num_slots_ = 0, num_leaves_ = 1;
+  std::vector<int64_t> free_;
+  std::vector<Node> nodes_;
+};
+
+}  // namespace jaxlab
