@@ -29,8 +29,8 @@ def can_compile(
     It knows numbers, missing values and masks of features, on one device. The rest is
     grown in JAX, with compiled histograms.
     """
-    plain = not (limits.has_categories or limits.has_monotone or limits.has_delta_step)
-    is_plain = plain and not has_counts and not has_groups and num_devices == 1
+    is_plain = not (limits.has_categories or limits.has_monotone)
+    is_plain &= not has_counts and not has_groups and num_devices == 1
     return is_plain and choose(implementation) == "native"
 
 
@@ -69,7 +69,9 @@ def grow_tree(
         ]
     )
     if shape.is_whole:
-        return _grow_compiled(table, gradient, hessian, used, masks, rules, units, shape)
+        return _grow_compiled(
+            table, gradient, hessian, used, masks, rules, units, shape
+        )
     return Grower(table, gradient, hessian, used, masks, rules, units, shape).grow()
 
 
@@ -99,7 +101,8 @@ def _grow_compiled(
             jax.ShapeDtypeStruct((num_rows,), jnp.int32),
         ),
     )
-    numbers = [rules.l2, rules.l1, rules.min_hessian, rules.min_gain, rules.min_rows]
+    numbers = [rules.l2, rules.l1, rules.min_hessian, rules.min_gain]
+    numbers += [rules.min_rows, rules.max_delta_step]
     fields, gain, total, leaf = call(
         table.bins,
         gradient,

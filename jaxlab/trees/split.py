@@ -34,7 +34,7 @@ class Rules(NamedTuple):
     min_hessian: PyTree  # of each child
     min_gain: PyTree  # to be exceeded
     min_rows: PyTree  # of the node
-    max_delta_step: PyTree  # largest leaf value, 0: any
+    max_delta_step: PyTree  # largest leaf value; infinity: any
     min_leaf_rows: PyTree  # of each child; looked at if there is a channel of counts
 
 
@@ -44,7 +44,6 @@ class Limits:
 
     has_categories: bool = False
     has_monotone: bool = False
-    has_delta_step: bool = False
     max_onehot: int = 4  # categories up to which one is split off from the others
 
 
@@ -74,8 +73,7 @@ def leaf_weight(
     scale = h + rules.l2
     shrunk = jnp.sign(g) * jnp.maximum(jnp.abs(g) - rules.l1, 0.0)
     weight = jnp.where(scale > 0, -shrunk / jnp.where(scale > 0, scale, 1.0), 0.0)
-    most = jnp.where(rules.max_delta_step > 0, rules.max_delta_step, jnp.inf)
-    return jnp.clip(weight, -most, most)
+    return jnp.clip(weight, -rules.max_delta_step, rules.max_delta_step)
 
 
 def _score(
@@ -85,13 +83,17 @@ def _score(
     kept = jnp.maximum(jnp.abs(g) - rules.l1, 0.0)
     scale = h + rules.l2
     scale = jnp.where(scale > 0, scale, 1.0)
-    if not (limits.has_monotone or limits.has_delta_step):
-        return kept * kept / scale, jnp.zeros_like(g)
+    if not limits.has_monotone:
+        # Where the step is limited to m: m^2 (2 kept / m - scale), without a product
+        # as the last operation.
+        most = rules.max_delta_step
+        limited = (2 * kept / most - scale) / (1 / (most * most))
+        whole = kept * kept / scale
+        return jnp.where(kept > scale * most, limited, whole), jnp.zeros_like(g)
     weight = leaf_weight(g, h, rules)
-    if limits.has_monotone:
-        shape = (-1,) + (1,) * (g.ndim - 1)
-        low, high = bounds[:, 0].reshape(shape), bounds[:, 1].reshape(shape)
-        weight = jnp.clip(weight, low, high)
+    shape = (-1,) + (1,) * (g.ndim - 1)
+    low, high = bounds[:, 0].reshape(shape), bounds[:, 1].reshape(shape)
+    weight = jnp.clip(weight, low, high)
     cost = 2 * g * weight + scale * weight**2
     return -(cost + 2 * rules.l1 * jnp.abs(weight)), weight
 

@@ -52,7 +52,7 @@ ffi::Error Grow(ffi::ThreadPool pool, ffi::Buffer<ffi::U8, 2> bins,
                 int64_t max_depth, int64_t max_leaves, bool best_first) {
   const int64_t used = num_rows.typed_data()[0], all = num_rows.typed_data()[1];
   const double* r = rules.typed_data();
-  const Rules given{r[0], r[1], r[2], r[3], r[5], r[6]};
+  const Rules given{r[0], r[1], r[2], r[3], r[5], r[6], r[7]};
   const Table table{bins.typed_data(), bins.dimensions()[1], num_bins,
                     num_values.typed_data()};
   const bool has_priority = priority.dimensions()[0] > 0;

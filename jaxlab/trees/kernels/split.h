@@ -9,7 +9,7 @@
 namespace jaxlab {
 
 struct Rules {  // see split.py
-  double l2, l1, min_hessian, min_gain;
+  double l2, l1, min_hessian, min_gain, max_step;
   double unit_g, unit_h;  // what one step of the fixed point is worth
 };
 
@@ -23,7 +23,9 @@ struct Split {
 // No fused multiply-add may arise here (-ffp-contract=off): XLA's twin has none.
 inline double Score(double g, double h, const Rules& r) {
   const double kept = std::fmax(std::fabs(g) - r.l1, 0.0);
-  return kept * kept / (h + r.l2);
+  const double scale = h + r.l2;
+  const double limited = (2 * kept / r.max_step - scale) / (1 / (r.max_step * r.max_step));
+  return kept > scale * r.max_step ? limited : kept * kept / scale;
 }
 
 // Looks at the splits of one feature, and replaces `best` by a strictly better one.
