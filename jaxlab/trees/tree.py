@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlab.core.typing import Array, Bool, Int, PyTree
+from jaxlab.core.typing import Array, Bool, Int, Num, PyTree
 
 __all__ = ["NUM_WORDS", "Forest", "Nodes", "bins_below", "concatenate", "goes_left"]
 
@@ -88,7 +88,7 @@ def _widen(leaf: np.ndarray, width: int) -> np.ndarray:
 
 def bins_below(
     bin: Int[Array, "*q"], missing_left: Bool[Array, "*q"], num_bins: int
-) -> Int[Array, "*q 8"]:
+) -> Num[Array, "*q 8"]:
     """Write splits on numbers as sets of bins: those up to `bin`, and maybe missing."""
     places = jnp.arange(32 * NUM_WORDS, dtype=jnp.int32).reshape(NUM_WORDS, 32)
     places = jnp.expand_dims(places, tuple(range(bin.ndim)))
@@ -99,8 +99,6 @@ def bins_below(
     return (chosen.astype(jnp.uint32) << bits).sum(-1, dtype=jnp.uint32)
 
 
-def goes_left(
-    words: Int[Array, "*n"], bins: Int[Array, "*n"]
-) -> Bool[Array, "*n"]:
+def goes_left(words: Num[Array, "*n"], bins: Num[Array, "*n"]) -> Bool[Array, "*n"]:
     """Tell whether a bin is in a set, given the word that holds its bit."""
     return (words >> (bins.astype(jnp.uint32) & 31)) & 1 == 1
