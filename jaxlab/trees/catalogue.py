@@ -20,7 +20,7 @@ from jaxlab.trees.domain import Domain
 from jaxlab.trees.objective import Leaf, Objective, from_loss
 from jaxlab.trees.ranking import Ranking
 
-__all__ = ["NAMES", "find_objective"]
+__all__ = ["NAMES", "find_objective", "settings_of"]
 
 
 def _between(name: str, value: Any, lower: float | int, upper: float | int) -> float:
@@ -227,6 +227,14 @@ def _settings(maker: Callable[..., Objective]) -> set[str]:
     if getattr(maker, "func", None) is Objective:
         return set()
     return set(inspect.signature(maker).parameters) - {"by_ndcg"}
+
+
+def settings_of(objective: Any) -> set[str]:
+    """Name the settings that an objective takes by its name; none if it is unknown."""
+    if not isinstance(objective, str):
+        return set()
+    maker = _MAKERS.get(_SYNONYMS.get(objective, objective))
+    return _settings(maker) - {"num_classes"} if maker else set()
 
 
 def find_objective(

@@ -1,0 +1,209 @@
+"""Reading what users give estimators: targets, weights, settings, meshes."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from jaxlab.core.errors import InputError
+from jaxlab.core.mesh import make_mesh
+
+__all__ = [
+    "check_range",
+    "encode_labels",
+    "feature_places",
+    "hold_out",
+    "read_labels",
+    "read_mesh",
+    "read_numbers",
+    "read_weight",
+    "seed_of",
+    "take_rows",
+]
+
+
+def read_numbers(y: Any, name: str = "y") -> np.ndarray:
+    """Read targets of regression, float64 [n].
+
+    Raises:
+        InputError: If they are not finite numbers, one a row.
+    """
+    if y is None:
+        raise InputError(f"{name} is None, but the target y is needed; give it")
+    column = column_or_1d(y, warn=True)
+    if column.dtype.kind == "c":
+        raise InputError(f"Complex data not supported: {name} is {column.dtype}")
+    try:
+        numbers = np.asarray(column, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} holds {column[0]!r}, no number; classes need a classifier"
+        ) from None
+    is_bad = ~np.isfinite(numbers)
+    if is_bad.any():
+        row = int(np.argmax(is_bad))
+        kind = "NaN" if np.isnan(numbers[row]) else "infinity"
+        raise InputError(
+            f"Input {name} contains {kind}, first in row {row}; leave out the rows "
+            "without a finite target"
+        )
+    return numbers
+
+
+def read_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Read classes of any type.
+
+    Returns:
+        The classes, sorted, and each row's place among them.
+
+    Raises:
+        InputError: If a label is missing.
+    """
+    if y is None:
+        raise InputError("y is None, but the target y is needed; give it")
+    column = column_or_1d(y, warn=True)
+    if column.dtype.kind in "fc":
+        read_numbers(column)
+    if column.dtype == object and any(v is None or v != v for v in column):
+        raise InputError("y has missing labels; leave out the rows without a label")
+    check_classification_targets(column)
+    classes, places = np.unique(column, return_inverse=True)
+    return classes, places
+
+
+def encode_labels(y: Any, classes: np.ndarray, name: str) -> np.ndarray:
+    """Give each label's place among the classes of the fit.
+
+    Raises:
+        InputError: If there is another label.
+    """
+    column = column_or_1d(y, warn=True)
+    places = np.searchsorted(classes, column).clip(0, len(classes) - 1)
+    is_known = classes[places] == column
+    if not is_known.all():
+        label = column[int(np.argmin(is_known))]
+        raise InputError(
+            f"{name} has label {label!r}, which is not among the classes of y, "
+            f"{classes.tolist()}; leave such rows out"
+        )
+    return places
+
+
+def read_weight(sample_weight: Any, num_rows: int) -> np.ndarray | None:
+    """Read weights of rows, float64 [n]; None stays None.
+
+    Raises:
+        InputError: If they are not finite, not negative, one a row, some positive.
+    """
+    if sample_weight is None:
+        return None
+    if np.ndim(sample_weight) == 0:
+        sample_weight = np.full(num_rows, sample_weight)
+    weight = np.asarray(sample_weight, np.float64)
+    if weight.ndim != 1:
+        raise InputError("Sample weights must be 1D array or scalar; one number a row")
+    if len(weight) != num_rows:
+        raise InputError(
+            f"sample_weight.shape == {weight.shape}, expected {(num_rows,)}; give one "
+            "number a row"
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+        raise InputError(
+            f"sample_weight goes from {weight.min()} to {weight.max()}; weights must "
+            "be finite, not negative, and not all zero"
+        )
+    return weight
+
+
+def take_rows(X: Any, rows: np.ndarray) -> Any:
+    """Take rows of a table of any kind."""
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    if hasattr(X, "tocsr"):
+        return X.tocsr()[rows]
+    return np.asarray(X)[rows]
+
+
+def hold_out(
+    num_rows: int, share: float, labels: np.ndarray | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share rows out to training and validation, by class where there are labels.
+
+    Raises:
+        InputError: If the share is not between 0 and 1, or leaves a side without rows.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"validation_fraction {share} is not between 0 and 1")
+    try:
+        first, second = train_test_split(
+            np.arange(num_rows), test_size=share, stratify=labels, random_state=seed
+        )
+    except ValueError as error:
+        raise InputError(
+            f"validation_fraction {share} of {num_rows} rows cannot be held out: "
+            f"{error}; give more rows, or an eval_set"
+        ) from error
+    return np.sort(first), np.sort(second)
+
+
+def seed_of(random_state: Any) -> int:
+    """Give a seed for JAX: the number itself, or one drawn."""
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31))
+
+
+def read_mesh(mesh: Any) -> Mesh | None:
+    """Make a mesh of text such as `data=4`, `auto` for all devices, or a mesh.
+
+    Returns:
+        None for one device.
+    """
+    if mesh is None or isinstance(mesh, Mesh):
+        found = mesh
+    else:
+        found = make_mesh("" if mesh == "auto" else mesh)
+    return None if found is None or found.size == 1 else found
+
+
+def check_range(
+    estimator: Any, names: Iterable[str], low: float, high: float, *, open_low: bool
+) -> None:
+    """Refuse settings that are out of range, or no numbers.
+
+    Raises:
+        InputError: With the first of them.
+    """
+    for name in names:
+        value = getattr(estimator, name)
+        is_number = isinstance(value, int | float | np.number)
+        above = is_number and (value > low or (value == low and not open_low))
+        if not above or not value <= high:
+            least = f"above {low:g}" if open_low else f"at least {low:g}"
+            most = "" if high == np.inf else f" and at most {high:g}"
+            raise InputError(f"{name} {value!r} cannot be used; give {least}{most}")
+
+
+def feature_places(features: Sequence[Any], names: Sequence[str], size: int) -> list:
+    """Turn names or indices of features into indices.
+
+    Raises:
+        InputError: If one is unknown.
+    """
+    names, places = list(names), []
+    for feature in features:
+        if isinstance(feature, str) and feature in names:
+            places.append(names.index(feature))
+        elif not isinstance(feature, str) and 0 <= int(feature) < size:
+            places.append(int(feature))
+        else:
+            raise InputError(
+                f"feature {feature!r} is unknown; use indices from 0 to {size - 1}"
+                + (f" or names such as {names[0]!r}" if names else "")
+            )
+    return places
