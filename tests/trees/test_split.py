@@ -1,4 +1,4 @@
-"""The split search against a naive twin with formulas of its own, brute force, a peer."""
+"""The split search against a naive twin, brute force, and scikit-learn's."""
 
 import itertools
 
@@ -226,6 +226,55 @@ def test_features_outside_the_mask_are_not_split_on(rng):
     nodes = [draw(rng) for _ in range(4)]
     for mask in itertools.product([False, True], repeat=5):
         check(*zip(*nodes, strict=True), PLAIN, mask=np.array(mask))
+
+
+def test_the_worked_example_has_gain_24_075757():
+    """20 rows with 1 positive, 20 with 18; logistic loss at raw score 0."""
+    histogram = np.zeros((1, BINS, 2), np.int64)
+    histogram[0, 3], histogram[0, 7] = (18, 20), (-16, 20)  # halves and quarters
+    found = find([histogram], [histogram[0].sum(0)], PLAIN, units=np.array([0.5, 0.25]))
+    assert found.gain[0] == pytest.approx(24.075757575757, abs=1e-11)
+    assert found.bin[0] == 3
+    rules = Rules(**{name: jnp.float64(value) for name, value in PLAIN.items()})
+    leaves = leaf_weight(jnp.asarray([9.0, -8.0]), jnp.asarray([5.0, 5.0]), rules)
+    np.testing.assert_allclose(0.3 * leaves, [-0.45, 0.40], rtol=1e-15)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize("l2", [0.0, 1.0])
+def test_scikit_learn_finds_the_same_split(rng, missing, l2):
+    grower = pytest.importorskip(
+        "sklearn.ensemble._hist_gradient_boosting.grower", reason="private there"
+    )
+    rules = PLAIN | {"l2": l2, "min_hessian": 1e-3}
+    for _ in range(10):
+        bins = rng.integers(0, VALUES, (300, 5)).astype(np.uint8)
+        bins[rng.random(bins.shape) < missing] = VALUES
+        g = rng.normal(size=300).astype(np.float32) + (bins[:, 1] > 9)
+        h = rng.uniform(0.1, 1, 300).astype(np.float32)
+        tree = grower.TreeGrower(
+            np.asfortranarray(bins),
+            g,
+            h,
+            max_leaf_nodes=2,
+            min_samples_leaf=1,
+            l2_regularization=l2,
+            n_bins=BINS,
+            has_missing_values=missing > 0,
+        )
+        tree.grow()
+        peer = tree.root.split_info
+        values = np.stack([np.rint(g / UNITS[0]), np.rint(h / UNITS[1])], 1)
+        values = values.astype(np.int64)
+        found = find([histogram_of(bins, values)], [values.sum(0)], rules)
+        assert found.feature[0] == peer.feature_idx
+        assert found.bin[0] == peer.bin_idx
+        if missing:  # without, it sends missing values to the larger child
+            assert found.missing_left[0] == peer.missing_go_to_left
+        # Its root has value 0, so that its gain lacks the parent's score.
+        parent = g.sum(dtype=float) ** 2 / (h.sum(dtype=float) + l2)
+        np.testing.assert_allclose(found.gain[0], peer.gain - parent, rtol=1e-4)
 
 
 def test_few_rows_and_empty_nodes_have_no_split_or_the_right_one(rng):
