@@ -160,7 +160,7 @@ class Grower:
             blank = jnp.zeros((2 * width, *histogram.shape[1:]), jnp.int64)
             kept = blank.at[: len(histogram)].set(histogram)
 
-            def level(_: int, carry: Any, width: int = width) -> Any:
+            def level(_: Any, carry: Any, width: int = width) -> Any:
                 state, first, kept = carry
                 stop = state.num_nodes
                 ids = first + jnp.arange(width, dtype=jnp.int32)
@@ -182,8 +182,9 @@ class Grower:
         def expand(carry: tuple[_State, Array]) -> tuple[_State, Array]:
             state, first = carry
             ids = first + jnp.arange(_BATCH, dtype=jnp.int32)
-            new, _ = self._expand(state, ids, ids < state.num_nodes, None)
-            return new, first + _BATCH
+            stop = state.num_nodes
+            state, _ = self._expand(state, ids, ids < stop, None)
+            return state, jnp.minimum(first + _BATCH, stop)
 
         return jax.lax.while_loop(is_open, expand, (state, first))[0]
 
@@ -193,7 +194,7 @@ class Grower:
         pool = jnp.zeros((self.shape.max_leaves, *histogram.shape[1:]), jnp.int64)
         pool = pool.at[0].set(histogram[0]) if keeps else pool[:1]
 
-        def step(_: int, carry: tuple[_State, Array]) -> tuple[_State, Array]:
+        def step(_: Any, carry: tuple[_State, Array]) -> tuple[_State, Array]:
             state, pool = carry
             waiting = jnp.where(state.left == 0, state.gain, -jnp.inf)[:-1]
             best = waiting.argmax().astype(jnp.int32)[None]
@@ -268,8 +269,10 @@ class Grower:
         words = state.left_bins[at, bins.astype(jnp.int32) >> 5]
         new = child[at] + jnp.where(goes_left(words, bins), 0, 1)
         position = jnp.where(child[at] > 0, new, at)
-        sizes = jnp.zeros(trash + 1, jnp.int32).at[position].add(
-            self.is_used.astype(jnp.int32)
+        sizes = (
+            jnp.zeros(trash + 1, jnp.int32)
+            .at[position]
+            .add(self.is_used.astype(jnp.int32))
         )
         pair = jnp.concatenate([left, right])
         count = state.count.at[pair].set(self._sum(sizes[pair]))

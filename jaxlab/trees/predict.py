@@ -58,7 +58,7 @@ def find_leaves(
     """
     rows = jnp.arange(len(bins), dtype=jnp.int32)
 
-    def step(_: int, at: Array) -> Array:
+    def step(_: Any, at: Array) -> Array:
         bin = bins[rows, nodes.feature[at]]
         word = nodes.left_bins[at, bin.astype(jnp.int32) >> 5]
         child = nodes.left[at]
