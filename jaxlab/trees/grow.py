@@ -105,6 +105,7 @@ def _grow_compiled(
     numbers += [rules.min_rows, rules.max_delta_step]
     fields, gain, total, leaf = call(
         table.bins,
+        table.columns,
         gradient,
         hessian,
         rows,

@@ -1,5 +1,6 @@
 """Laying training data over the devices, padded to sizes that data sets share."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 _LEAST_ROWS = 256
+# Up to so many features, a second copy of the bins by feature is worth its memory: the
+# compiled grower parts rows three times faster with it.
+_MOST_COLUMNS = 40
 
 
 def padded_rows(num_rows: int, num_devices: int = 1) -> int:
@@ -32,7 +36,7 @@ def padded_rows(num_rows: int, num_devices: int = 1) -> int:
 
     The same for one, two, four and eight devices, and so are sums in order of rows.
     """
-    step = max(_LEAST_ROWS, 1 << max(num_rows - 1, 1).bit_length() - 4)
+    step = max(_LEAST_ROWS, 1 << max((num_rows - 1).bit_length() - 4, 0))
     step = math.lcm(step, num_devices)
     return -(-max(num_rows, 1) // step) * step
 
@@ -78,6 +82,9 @@ def place_rows(
         columns = np.ascontiguousarray(bins.T)
         placed = _put(plan, columns, P(None, plan.shape.axis_name))
     num_features = binner.num_features
+    by_feature = np.zeros((0, 0), np.uint8)
+    if plan.shape.is_whole and num_features <= _MOST_COLUMNS:
+        by_feature = np.ascontiguousarray(bins.T)
     monotone = np.asarray(config.monotone or (0,) * num_features, np.int32)
     sets = np.zeros((len(config.interactions), num_features), bool)
     for place, features in enumerate(config.interactions):
@@ -88,13 +95,14 @@ def place_rows(
     return TrainData(
         Table(
             placed,
+            jnp.asarray(by_feature),
             np.int32(len(target)),
             Features(binner.num_values, binner.is_categorical, monotone),
             sets,
         ),
         _put(plan, _pad(target, size, last), rows),
         _put(plan, _pad(used, size), rows),
-        groups,
+        _place_groups(plan, groups, size),
     )
 
 
@@ -105,4 +113,12 @@ def place_evaluation(
     size = len(binned.bins)
     used = np.ones(len(target)) if weight is None else weight
     parts = (binned.bins, _pad(target, size, float(target[-1])), _pad(used, size))
-    return Eval(*replicate(plan, parts), groups)
+    return Eval(*replicate(plan, parts), _place_groups(plan, groups, size))
+
+
+def _place_groups(plan: Plan, groups: Groups | None, size: int) -> Groups | None:
+    """Copy queries to every device; padding stands where row 0 does, with weight 0."""
+    if groups is None:
+        return None
+    place = np.pad(np.asarray(groups.place), (0, size - len(groups.place)))
+    return replicate(plan, dataclasses.replace(groups, place=place))

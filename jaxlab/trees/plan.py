@@ -40,6 +40,7 @@ class Table(NamedTuple):
     """The training rows of this device."""
 
     bins: PyTree  # uint8, [n, j] or [j, n] as the implementation wants it
+    columns: PyTree  # uint8 [j, n], the same for the compiled grower, or [0, 0]
     num_rows: PyTree  # int32 scalar: rows in use; the rest is padding
     features: Features
     groups: PyTree  # bool [sets, j] of features that may interact; none: all may

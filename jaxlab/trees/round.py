@@ -93,7 +93,11 @@ def run_rounds(
     rows, by_output = P(plan.shape.axis_name), P(None, plan.shape.axis_name)
     is_rows = is_by_rows(plan.shape.implementation)
     table = data.table._replace(
-        bins=rows if is_rows else by_output, num_rows=P(), features=P(), groups=P()
+        bins=rows if is_rows else by_output,
+        columns=P(),
+        num_rows=P(),
+        features=P(),
+        groups=P(),
     )
     specs = TrainData(table, rows, rows, P())
     return jax.shard_map(
@@ -204,7 +208,14 @@ class _Round:
         if self.objective.leaf is not Leaf.HUBER:
             return jnp.float32(0)
         target, weight = self._whole(self.data.target), self._whole(self.data.weight)
-        return huber_delta(self.objective, self._whole(raw, 1), target, weight)
+        is_weighted = self.plan.is_weighted
+        return huber_delta(
+            self.objective,
+            self._whole(raw, 1),
+            target,
+            weight,
+            is_weighted=is_weighted,
+        )
 
     def _derivatives(self, raw: Array, delta: Any) -> tuple[Array, Array]:
         data = self.data

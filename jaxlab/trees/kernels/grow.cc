@@ -41,20 +41,23 @@ int32_t Follow(const std::vector<Node>& nodes, const Table& t, int64_t row) {
   return id;
 }
 
-ffi::Error Grow(ffi::ThreadPool pool, ffi::Buffer<ffi::U8, 2> bins,
-                ffi::Buffer<ffi::F32, 1> gradient, ffi::Buffer<ffi::F32, 1> hessian,
-                ffi::Buffer<ffi::S32, 1> rows, ffi::Buffer<ffi::S32, 1> num_rows,
-                ffi::Buffer<ffi::S32, 1> num_values, ffi::Buffer<ffi::F64, 1> rules,
-                ffi::Buffer<ffi::U8, 2> by_level, ffi::Buffer<ffi::F32, 2> priority,
-                ffi::Buffer<ffi::S32, 1> kept, ffi::ResultBuffer<ffi::S32, 2> node,
-                ffi::ResultBuffer<ffi::F64, 1> gain, ffi::ResultBuffer<ffi::S64, 2> sum,
-                ffi::ResultBuffer<ffi::S32, 1> leaf, int64_t num_bins,
+ffi::Error Grow(ffi::ThreadPool pool, ffi::BufferR2<ffi::U8> bins,
+                ffi::BufferR2<ffi::U8> columns,
+                ffi::BufferR1<ffi::F32> gradient, ffi::BufferR1<ffi::F32> hessian,
+                ffi::BufferR1<ffi::S32> rows, ffi::BufferR1<ffi::S32> num_rows,
+                ffi::BufferR1<ffi::S32> num_values, ffi::BufferR1<ffi::F64> rules,
+                ffi::BufferR2<ffi::U8> by_level, ffi::BufferR2<ffi::F32> priority,
+                ffi::BufferR1<ffi::S32> kept, ffi::ResultBufferR2<ffi::S32> node,
+                ffi::ResultBufferR1<ffi::F64> gain, ffi::ResultBufferR2<ffi::S64> sum,
+                ffi::ResultBufferR1<ffi::S32> leaf, int64_t num_bins,
                 int64_t max_depth, int64_t max_leaves, bool best_first) {
   const int64_t used = num_rows.typed_data()[0], all = num_rows.typed_data()[1];
   const double* r = rules.typed_data();
   const Rules given{r[0], r[1], r[2], r[3], r[5], r[6], r[7]};
   const Table table{bins.typed_data(), bins.dimensions()[1], num_bins,
-                    num_values.typed_data()};
+                    num_values.typed_data(),
+                    columns.dimensions()[0] ? columns.typed_data() : nullptr,
+                    columns.dimensions()[1]};
   const bool has_priority = priority.dimensions()[0] > 0;
   const Masks masks{by_level.typed_data(), by_level.dimensions()[0],
                     has_priority ? priority.typed_data() : nullptr, kept.typed_data()};
@@ -65,23 +68,31 @@ ffi::Error Grow(ffi::ThreadPool pool, ffi::Buffer<ffi::U8, 2> bins,
   space->order.resize(used);
   space->spare.resize(used);
   const bool takes_all = rows.dimensions()[0] == 0;
-  team.Run((all + kChunk - 1) / kChunk, [&](int64_t c, int64_t) {
+  const int64_t num_chunks = (all + kChunk - 1) / kChunk;
+  std::vector<Sum> sums(num_chunks);
+  const Steps steps{1 / given.unit_g, 1 / given.unit_h};
+  team.Run(num_chunks, [&](int64_t c, int64_t) {
     const int64_t end = std::min(all, (c + 1) * kChunk);
+    Sum sum;
     for (int64_t i = c * kChunk; i < end; ++i) {
-      space->pairs[i] = {gradient.typed_data()[i], hessian.typed_data()[i]};
+      const Pair p{gradient.typed_data()[i], hessian.typed_data()[i]};
+      space->pairs[i] = p;
+      sum = sum + Quantize(p, steps);  // rows not in use have no gradient
       if (i < used) {
         space->order[i] = takes_all ? static_cast<int32_t>(i) : rows.typed_data()[i];
       }
     }
+    sums[c] = sum;
   });
-  const auto nodes = Grower(team, table, given, limits, masks, *space).Grow(used);
+  const Sum total = std::accumulate(sums.begin(), sums.end(), Sum{});
+  const auto nodes = Grower(team, table, given, limits, masks, *space, leaf->typed_data())
+                         .Grow(used, total);
 
   int32_t* out = node->typed_data();
   const int64_t capacity = node->dimensions()[1];
   std::fill_n(out, node->element_count(), 0);
   std::fill_n(gain->typed_data(), capacity, 0.0);
   std::fill_n(sum->typed_data(), sum->element_count(), 0);
-  std::vector<int32_t> leaves;
   for (int64_t i = 0; i < static_cast<int64_t>(nodes.size()); ++i) {
     const Node& n = nodes[i];
     const int32_t fields[] = {n.left, n.split.feature, n.split.bin, n.split.missing_left,
@@ -90,14 +101,8 @@ ffi::Error Grow(ffi::ThreadPool pool, ffi::Buffer<ffi::U8, 2> bins,
     gain->typed_data()[i] = n.left ? n.split.gain : 0.0;
     sum->typed_data()[2 * i] = n.total.g;
     sum->typed_data()[2 * i + 1] = n.total.h;
-    if (!n.left) leaves.push_back(static_cast<int32_t>(i));
   }
   int32_t* to = leaf->typed_data();
-  team.Run(leaves.size(), [&](int64_t i, int64_t) {
-    const Segment s = nodes[leaves[i]].rows;
-    const int32_t* row = space->order.data() + s.start;
-    for (int64_t k = 0; k < s.count; ++k) to[row[k]] = leaves[i];
-  });
   const int64_t unseen = all - used, padded = leaf->element_count();
   team.Run((unseen + kChunk - 1) / kChunk, [&](int64_t c, int64_t) {
     const int64_t end = std::min(unseen, (c + 1) * kChunk);
@@ -119,6 +124,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
     xla::ffi::Ffi::Bind()
         .Ctx<xla::ffi::ThreadPool>()
         .Arg<xla::ffi::BufferR2<xla::ffi::U8>>()    // bins [rows, features]
+        .Arg<xla::ffi::BufferR2<xla::ffi::U8>>()    // the same [features, rows], or empty
         .Arg<xla::ffi::BufferR1<xla::ffi::F32>>()   // gradient [rows]
         .Arg<xla::ffi::BufferR1<xla::ffi::F32>>()   // hessian [rows]
         .Arg<xla::ffi::BufferR1<xla::ffi::S32>>()   // rows in use first, or empty: all

@@ -33,6 +33,7 @@ struct Node {
   Split split;
   int32_t depth = 0, left = 0;  // left child; the right one follows it; 0: a leaf
   int64_t slot = -1;            // of its histogram
+  bool is_assigned = false;     // its rows know it, and lie in no order
 };
 
 // Memory that outlives a call, so that the kernel need not hand out zeroed pages again.
@@ -45,22 +46,33 @@ struct Workspace {
 class Grower {
  public:
   Grower(Team& team, const Table& table, const Rules& rules, const Limits& limits,
-         const Masks& masks, Workspace& space)
+         const Masks& masks, Workspace& space, int32_t* leaf)
       : team_(team), t_(table), rules_(rules), limits_(limits), masks_(masks),
-        space_(space), slot_size_(table.num_features * table.num_bins) {
+        space_(space), leaf_(leaf), slot_size_(table.num_features * table.num_bins) {
     constexpr int64_t kMostBytes = int64_t{1} << 30;
     const int64_t bytes = slot_size_ * static_cast<int64_t>(sizeof(Sum));
     most_slots_ = std::max<int64_t>(2, kMostBytes / bytes);
   }
 
-  // `space.order` holds the rows; returns the nodes, the root first.
-  std::vector<Node> Grow(int64_t num_rows) {
+  // `space.order` holds the rows; returns the nodes, the root first, and writes the
+  // leaf of each row.
+  std::vector<Node> Grow(int64_t num_rows, Sum total) {
     nodes_.reserve(2 * limits_.max_leaves);
     nodes_.emplace_back();
     nodes_[0].rows = {0, num_rows};
-    nodes_[0].total = Total(num_rows);
+    nodes_[0].total = total;
     if (limits_.max_leaves > 1) Evaluate({{-1, 0, -1}});
     limits_.best_first ? GrowBestFirst() : GrowByDepth();
+    std::vector<const Node*> leaves;
+    for (const Node& n : nodes_) {
+      if (!n.left && !n.is_assigned) leaves.push_back(&n);
+    }
+    team_.Run(leaves.size(), [&](int64_t i, int64_t) {
+      const Segment s = leaves[i]->rows;
+      const int32_t* rows = space_.order.data() + s.start;
+      const int32_t id = static_cast<int32_t>(leaves[i] - nodes_.data());
+      for (int64_t k = 0; k < s.count; ++k) leaf_[rows[k]] = id;
+    });
     return std::move(nodes_);
   }
 
@@ -109,20 +121,6 @@ class Grower {
     }
   }
 
-  Sum Total(int64_t num_rows) {
-    const int64_t chunk = 65536, count = (num_rows + chunk - 1) / chunk;
-    std::vector<Sum> sums(count);
-    team_.Run(count, [&](int64_t c, int64_t) {
-      Sum sum;
-      const int64_t end = std::min(num_rows, (c + 1) * chunk);
-      for (int64_t i = c * chunk; i < end; ++i) {
-        sum = sum + Quantize(space_.pairs[space_.order[i]], steps_);
-      }
-      sums[c] = sum;
-    });
-    return std::accumulate(sums.begin(), sums.end(), Sum{});
-  }
-
   void SplitNodes(const std::vector<int64_t>& chosen) {
     if (chosen.empty()) return;
     std::vector<Route> routes(chosen.size());
@@ -130,12 +128,17 @@ class Grower {
       const Node& n = nodes_[chosen[i]];
       routes[i].rows = n.rows;
       routes[i].feature = n.split.feature;
+      routes[i].left = static_cast<int32_t>(nodes_.size() + 2 * i);
       for (int b = 0; b < 256; ++b) routes[i].goes_left[b] = b <= n.split.bin;
       routes[i].goes_left[t_.num_bins - 1] = n.split.missing_left;
     }
-    RouteRows(team_, t_, routes, space_.order.data(), space_.spare.data());
-    std::vector<Family> families;
     num_leaves_ += chosen.size();
+    // All of `chosen` lie on one level.
+    const bool is_last = nodes_[chosen[0]].depth + 1 >= limits_.max_depth ||
+                         num_leaves_ >= limits_.max_leaves;
+    is_last ? AssignRows(team_, t_, routes, space_.order.data(), leaf_)
+            : RouteRows(team_, t_, routes, space_.order.data(), space_.spare.data());
+    std::vector<Family> families;
     for (size_t i = 0; i < chosen.size(); ++i) {
       const int64_t id = chosen[i], left = nodes_.size();
       nodes_[id].left = static_cast<int32_t>(left);
@@ -144,6 +147,7 @@ class Grower {
       a.depth = b.depth = n.depth + 1;
       a.rows = {n.rows.start, routes[i].num_left};
       b.rows = {n.rows.start + a.rows.count, n.rows.count - a.rows.count};
+      a.is_assigned = b.is_assigned = is_last;
       a.total = n.split.left;
       b.total = n.total - n.split.left;
       nodes_.push_back(a);
@@ -176,7 +180,7 @@ class Grower {
     BuildLarge(families);
     const int64_t count = families.size();
     const int64_t wanted = std::clamp<int64_t>(4 * team_.size() / count, 1, t_.num_features);
-    const int64_t width = std::min<int64_t>(14, (t_.num_features + wanted - 1) / wanted);
+    const int64_t width = std::min<int64_t>(7, (t_.num_features + wanted - 1) / wanted);
     const int64_t tiles = (t_.num_features + width - 1) / width;
     std::vector<Split> best(2 * count * tiles);
     std::vector<std::vector<Sum>> buffers(team_.size());
@@ -225,13 +229,16 @@ class Grower {
     }
     Sum* built = Slot(f.slot) + offset;
     if (!f.is_built) Build(nodes_[f.small], begin, end, built);
-    if (f.has_parent && MaySplit(nodes_[f.large])) {
-      Sum* rest = Slot(nodes_[f.parent].slot) + offset;
-      for (int64_t i = 0; i < size; ++i) rest[i] = rest[i] - built[i];
-      Scan(nodes_[f.large], begin, end, rest, large_mask, large);
-    }
-    if (MaySplit(nodes_[f.small])) {
-      Scan(nodes_[f.small], begin, end, built, small_mask, small);
+    const bool scans_small = MaySplit(nodes_[f.small]);
+    const bool scans_large = f.has_parent && MaySplit(nodes_[f.large]);
+    Sum* rest = f.has_parent ? Slot(nodes_[f.parent].slot) + offset : nullptr;
+    for (int64_t j = begin; j < end; ++j, built += t_.num_bins) {
+      if (scans_large) {
+        for (int64_t b = 0; b < t_.num_bins; ++b) rest[b] = rest[b] - built[b];
+        Scan(nodes_[f.large], j, j + 1, rest, large_mask, large);
+        rest += t_.num_bins;
+      }
+      if (scans_small) Scan(nodes_[f.small], j, j + 1, built, small_mask, small);
     }
   }
 
@@ -241,8 +248,9 @@ class Grower {
   }
 
   void Add(Segment rows, int64_t begin, int64_t end, Sum* to) {
-    AddRows(t_, space_.pairs.data(), steps_, space_.order.data() + rows.start, rows.count,
-            begin, end, to);
+    AddRows(
+        t_, space_.pairs.data(), [this](Pair p) { return Quantize(p, steps_); },
+        space_.order.data() + rows.start, rows.count, begin, end, to);
   }
 
   void Scan(const Node& n, int64_t begin, int64_t end, const Sum* histogram,
@@ -366,6 +374,7 @@ class Grower {
   const Limits limits_;
   const Masks& masks_;
   Workspace& space_;
+  int32_t* leaf_;  // of each row
   const int64_t slot_size_;
   int64_t most_slots_, num_slots_ = 0, num_leaves_ = 1;
   std::vector<int64_t> free_;

@@ -22,22 +22,6 @@ void AddPlain(const Table& t, const int64_t* values, int64_t channels,
   }
 }
 
-void AddPairs(const Table& t, const Sum* values, const std::vector<int32_t>& rows,
-              int64_t begin, int64_t end, Sum* to) {
-  Sum block[kBlock];
-  const int64_t num_rows = rows.size();
-  for (int64_t start = 0; start < num_rows; start += kBlock) {
-    const int count = static_cast<int>(std::min<int64_t>(kBlock, num_rows - start));
-    for (int i = 0; i < count; ++i) {
-      const int64_t ahead = std::min<int64_t>(start + i + kAhead, num_rows - 1);
-      __builtin_prefetch(values + rows[ahead]);
-      __builtin_prefetch(t.bins + rows[ahead] * t.num_features + begin);
-      block[i] = values[rows[start + i]];
-    }
-    AddBlock(t, rows.data() + start, count, block, begin, end, to + begin * t.num_bins);
-  }
-}
-
 // Tasks are pairs of slot and range of features, so no two add to the same place.
 ffi::Error Histogram(ffi::ThreadPool pool, ffi::BufferR2<ffi::U8> bins,
                      ffi::BufferR2<ffi::S64> values, ffi::BufferR1<ffi::S32> slot,
@@ -60,8 +44,10 @@ ffi::Error Histogram(ffi::ThreadPool pool, ffi::BufferR2<ffi::U8> bins,
     int64_t* to = out->typed_data() + s * num_features * num_bins * channels;
     std::fill_n(to + begin * num_bins * channels, (end - begin) * num_bins * channels, 0);
     if (channels == 2) {
-      AddPairs(t, reinterpret_cast<const Sum*>(values.typed_data()), rows[s], begin, end,
-               reinterpret_cast<Sum*>(to));
+      AddRows(
+          t, reinterpret_cast<const Sum*>(values.typed_data()), [](Sum v) { return v; },
+          rows[s].data(), rows[s].size(), begin, end,
+          reinterpret_cast<Sum*>(to) + begin * num_bins);
     } else {
       AddPlain(t, values.typed_data(), channels, rows[s], begin, end, to);
     }

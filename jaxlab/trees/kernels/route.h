@@ -16,10 +16,57 @@ struct Segment {
 
 struct Route {  // one node to part in two
   Segment rows;
+  int32_t left;  // its left child
   int64_t feature;
   uint8_t goes_left[256];  // by bin
   int64_t num_left = 0;    // set by RouteRows
 };
+
+struct Chunk {
+  int64_t route, start, count, num_left = 0, left_at = 0, right_at = 0;
+};
+
+inline std::vector<Chunk> CutChunks(const std::vector<Route>& routes) {
+  constexpr int64_t kRows = 8192;
+  std::vector<Chunk> chunks;
+  for (size_t i = 0; i < routes.size(); ++i) {
+    const Segment s = routes[i].rows;
+    for (int64_t at = 0; at < s.count; at += kRows) {
+      chunks.push_back(
+          {static_cast<int64_t>(i), s.start + at, std::min(kRows, s.count - at)});
+    }
+  }
+  return chunks;
+}
+
+// Calls f(row, goes_left) for the rows of a chunk, in order.
+template <typename F>
+inline void ForRows(const Table& t, const Route& route, const int32_t* rows, int64_t count,
+                    const F& f) {
+  int64_t step;
+  const uint8_t* column = t.Column(route.feature, step);
+  for (int64_t i = 0; i < count; ++i) {
+    __builtin_prefetch(column + rows[std::min(i + 32, count - 1)] * step);
+    f(rows[i], route.goes_left[column[rows[i] * step]]);
+  }
+}
+
+// Writes the child that each row goes to, where the order of rows matters no more.
+inline void AssignRows(Team& team, const Table& t, std::vector<Route>& routes,
+                       const int32_t* order, int32_t* leaf) {
+  std::vector<Chunk> chunks = CutChunks(routes);
+  team.Run(chunks.size(), [&](int64_t c, int64_t) {
+    Chunk& chunk = chunks[c];
+    const Route& route = routes[chunk.route];
+    int64_t num_left = 0;
+    ForRows(t, route, order + chunk.start, chunk.count, [&](int32_t row, bool left) {
+      leaf[row] = route.left + !left;
+      num_left += left;
+    });
+    chunk.num_left = num_left;
+  });
+  for (const Chunk& chunk : chunks) routes[chunk.route].num_left += chunk.num_left;
+}
 
 // Parts each segment of `order` in left and right rows, keeping their order.
 //
@@ -27,35 +74,18 @@ struct Route {  // one node to part in two
 // back), then copies both to where they belong.
 inline void RouteRows(Team& team, const Table& t, std::vector<Route>& routes,
                       int32_t* order, int32_t* spare) {
-  constexpr int64_t kChunk = 8192;
-  struct Chunk {
-    int64_t route, start, count, num_left, left_at, right_at;
-  };
-  std::vector<Chunk> chunks;
-  for (size_t i = 0; i < routes.size(); ++i) {
-    const Segment s = routes[i].rows;
-    for (int64_t at = 0; at < s.count; at += kChunk) {
-      chunks.push_back({static_cast<int64_t>(i), s.start + at,
-                        std::min(kChunk, s.count - at), 0, 0, 0});
-    }
-  }
+  std::vector<Chunk> chunks = CutChunks(routes);
   team.Run(chunks.size(), [&](int64_t c, int64_t) {
     Chunk& chunk = chunks[c];
-    const Route& route = routes[chunk.route];
-    const int32_t* rows = order + chunk.start;
-    const uint8_t* column = t.bins + route.feature;
     int32_t* left = spare + chunk.start;
     int32_t* right = left + chunk.count - 1;
-    for (int64_t i = 0; i < chunk.count; ++i) {
-      const int64_t ahead = std::min(i + 32, chunk.count - 1);
-      __builtin_prefetch(column + rows[ahead] * t.num_features);
-      const int32_t row = rows[i];
-      const bool goes_left = route.goes_left[column[row * t.num_features]];
-      *left = row;
-      left += goes_left;
-      *right = row;  // a row that goes left is overwritten by the next one
-      right -= !goes_left;
-    }
+    ForRows(t, routes[chunk.route], order + chunk.start, chunk.count,
+            [&](int32_t row, bool goes_left) {
+              *left = row;
+              left += goes_left;
+              *right = row;  // a row that goes left is overwritten by the next one
+              right -= !goes_left;
+            });
     chunk.num_left = left - (spare + chunk.start);
   });
   for (Chunk& chunk : chunks) routes[chunk.route].num_left += chunk.num_left;
