@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float, Int, UInt8
 from jaxlab.trees.native import has_native
 from jaxlab.trees.tree import Forest, Nodes, goes_left
@@ -160,10 +161,18 @@ class Predictor:
             bins: uint8 [rows, features], of the forest's binner.
             rounds: Rounds to count; all by default.
             start: Raw scores to add to, in place of the forest's start.
+
+        Raises:
+            InputError: If the forest does not have so many rounds.
         """
         forest, num_rows = self.forest, len(bins)
         compiled = has_native() and not self.has_categories
         rounds = forest.num_rounds if rounds is None else rounds
+        if not 0 <= rounds <= forest.num_rounds:
+            raise InputError(
+                f"rounds {rounds} is not from 0 to {forest.num_rounds}, the rounds of "
+                "the forest; give fewer, or None for all"
+            )
         parts = []
         step = num_rows if compiled else _ROWS
         for begin in range(0, num_rows, max(step, 1)):
@@ -194,7 +203,7 @@ class Predictor:
 
     def leaves(self, bins: np.ndarray) -> np.ndarray:
         """Give the leaf of each row in each tree, int32 [rows, trees]."""
-        parts = []
+        parts = [np.zeros((0, self.forest.num_trees), np.int32)]
         for begin in range(0, len(bins), _ROWS):
             part = bins[begin : begin + _ROWS]
             found = _leaves(

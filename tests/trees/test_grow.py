@@ -28,9 +28,15 @@ POLICIES = {
     "best first, shallow": {"max_depth": 4, "max_leaves": 31, "best_first": True},
 }
 QUICK = {"stump", "depth 3"}  # to compile
-POLICY_PARAMS = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-    for name in POLICIES
+# The grower in JAX is the same for all implementations but for the histogram's call.
+PAIRS = [
+    *((name, "xla") for name in POLICIES),
+    *((name, "native") for name in ("depth 3", "depth 5", "budget", "best first")),
+    *((name, "flat") for name in ("depth 3", "best first, shallow")),
+]
+PAIR_PARAMS = [
+    pytest.param(*pair, marks=() if pair[0] in QUICK else pytest.mark.slow)
+    for pair in PAIRS
 ]
 needs_kernels = pytest.mark.skipif(not has_native(), reason="no compiled kernels here")
 
@@ -330,8 +336,7 @@ def assert_same(found, expected):
 
 
 @needs_kernels
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("policy", POLICY_PARAMS)
+@pytest.mark.parametrize(("policy", "implementation"), PAIR_PARAMS)
 def test_the_compiled_grower_and_the_one_in_jax_agree_to_the_bit(
     policy, implementation, subtests
 ):
