@@ -1,0 +1,178 @@
+"""The kernels: built once, by several at once, and never required."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from jaxlab.core.errors import InputError
+from jaxlab.trees import native
+
+ROOT = pathlib.Path(__file__).parents[2]
+has_compiler = bool(os.environ.get("CXX") or shutil.which("g++"))
+needs_compiler = pytest.mark.skipif(not has_compiler, reason="no C++ compiler here")
+# Takes its time, and writes what it was told to build.
+FAKE = """#!{python}
+import sys, time
+time.sleep(0.5)
+open(sys.argv[sys.argv.index("-o") + 1], "w").write("built")
+print("built", file=open({log!r}, "a"))
+"""
+
+
+def start(script, **env):
+    """Start a fresh Python with other settings."""
+    return subprocess.Popen(
+        [sys.executable, *script],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """Give a compiler that only pretends, and what it has built."""
+    compiler, log = tmp_path / "fake", tmp_path / "log"
+    compiler.write_text(FAKE.format(python=sys.executable, log=str(log)))
+    compiler.chmod(0o755)
+    return compiler, log
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """Let kernels be looked for in an empty cache."""
+    monkeypatch.setenv("JAXLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("JAXLAB_NATIVE", raising=False)
+    return tmp_path / "cache"
+
+
+@needs_compiler
+def test_kernels_are_there_where_a_compiler_is():
+    if os.environ.get("JAXLAB_NATIVE") == "0":
+        pytest.skip("turned off")
+    assert native.has_native()
+    assert native.library() is native.library()
+
+
+@needs_compiler
+def test_what_is_built_is_not_built_again(monkeypatch):
+    path = native.build()
+    assert path.is_file()
+
+    def refuse(*_, **__):
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(native.subprocess, "run", refuse)
+    assert native.build() == path
+
+
+def test_a_built_kernel_stands_alone_in_its_folder(monkeypatch, fresh, fake):
+    monkeypatch.setenv("CXX", str(fake[0]))
+    path = native.build()
+    assert path.read_text() == "built"
+    assert list(path.parent.iterdir()) == [path]
+    assert fresh in path.parents
+
+
+def test_without_a_compiler_the_way_out_is_told(monkeypatch, fresh):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(native.shutil, "which", lambda _: None)
+    with pytest.raises(InputError, match=r"no C\+\+ compiler.*install g\+\+"):
+        native.build()
+    assert native.library.__wrapped__() is None
+
+
+def test_a_compiler_that_fails_is_quoted_and_nothing_is_left(
+    monkeypatch, fresh, tmp_path
+):
+    compiler = tmp_path / "broken"
+    compiler.write_text("#!/bin/sh\necho 'cannot do it' >&2\nexit 3\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.raises(InputError, match="cannot do it"):
+        native.build()
+    assert native.library.__wrapped__() is None
+    assert not [file for file in fresh.rglob("*") if file.is_file()]
+
+
+def test_a_broken_library_is_no_library(monkeypatch, fresh, fake):
+    monkeypatch.setenv("CXX", str(fake[0]))
+    assert native.library.__wrapped__() is None  # text, not machine code
+
+
+def test_a_compiler_that_is_not_there_is_no_crash(monkeypatch, fresh):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert native.library.__wrapped__() is None
+
+
+def test_kernels_can_be_turned_off(monkeypatch):
+    monkeypatch.setenv("JAXLAB_NATIVE", "0")
+    assert native.library.__wrapped__() is None
+
+
+@pytest.mark.slow
+def test_turned_off_the_same_trees_are_grown_in_jax():
+    script = """
+import hashlib, jax, numpy as np
+from jaxlab.trees.binning import fit_binner
+from jaxlab.trees.boosting import Config, bin_rows, train
+from jaxlab.trees.catalogue import find_objective
+from jaxlab.trees.histogram import choose
+X = np.random.default_rng(0).normal(size=(300, 4))
+forest = train(
+    bin_rows(fit_binner(X), X), X[:, 0], find_objective("squared_error"),
+    Config(num_rounds=2, max_depth=3), jax.random.key(0),
+).forest
+bits = b"".join(map(bytes, jax.tree.leaves(forest)))
+print(choose(), hashlib.sha256(bits).hexdigest())
+"""
+    on, off = (start(["-c", script], JAXLAB_NATIVE=value) for value in "10")
+    (name_on, bits_on), (name_off, bits_off) = (
+        run.communicate()[0].split() for run in (on, off)
+    )
+    assert name_off == "xla"
+    assert name_on == ("native" if native.has_native() else "xla")
+    assert bits_on == bits_off
+
+
+@pytest.mark.slow
+def test_two_processes_may_build_at_once(fake, tmp_path):
+    compiler, log = fake
+    env = {"CXX": str(compiler), "JAXLAB_CACHE": str(tmp_path / "cache")}
+    runs = [start(["-m", "jaxlab.trees.native"], **env) for _ in range(2)]
+    paths = {run.communicate()[0].strip() for run in runs}
+    assert [run.returncode for run in runs] == [0, 0]
+    assert len(paths) == 1
+    path = pathlib.Path(paths.pop())
+    assert path.read_text() == "built"
+    assert list(path.parent.iterdir()) == [path]
+    assert log.read_text().split() in (["built"], ["built", "built"])
+
+
+@pytest.mark.slow
+def test_the_command_that_builds_says_why_it_cannot(tmp_path):
+    env = {"CXX": "false", "JAXLAB_CACHE": str(tmp_path)}
+    run = start(["-m", "jaxlab.trees.native"], **env)
+    out, error = run.communicate()
+    assert run.returncode == 1
+    assert not out
+    assert "failed" in error
+    assert "Traceback" not in error
+
+
+def test_a_change_of_source_or_compiler_is_another_kernel(monkeypatch, tmp_path):
+    names = {native._fingerprint("g++"), native._fingerprint("clang++")}
+    copy = shutil.copytree(native._SOURCES, tmp_path / "kernels")
+    monkeypatch.setattr(native, "_SOURCES", copy)
+    assert native._fingerprint("g++") in names
+    with (copy / "split.h").open("a") as file:
+        file.write("// changed\n")
+    names.add(native._fingerprint("g++"))
+    monkeypatch.setattr(native, "_processor", lambda: "another one")
+    names.add(native._fingerprint("g++"))
+    assert len(names) == 4
