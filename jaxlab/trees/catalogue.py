@@ -10,8 +10,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxlab.core.errors import InputError
@@ -77,7 +75,7 @@ def _logistic() -> Objective:
     return Objective(
         "binary:logistic",
         losses.logistic,
-        link=jax.nn.sigmoid,
+        link=losses.sigmoid,
         domain=Domain.PROBABILITY,
         metric="logloss",
     )
@@ -91,7 +89,7 @@ def _focal(
     return Objective(
         "binary:focal",
         loss,
-        link=jax.nn.sigmoid,
+        link=losses.sigmoid,
         domain=Domain.BINARY,
         metric="logloss",
     )
@@ -124,7 +122,7 @@ def _poisson(max_delta_step: float | int = 0.7) -> Objective:
     return Objective(
         "count:poisson",
         losses.poisson,
-        link=jnp.exp,
+        link=losses.exp,
         hessian_factor=float(np.exp(step)),
         domain=Domain.NON_NEGATIVE,
         metric="poisson-nloglik",
@@ -137,7 +135,7 @@ def _tweedie(tweedie_variance_power: float | int = 1.5) -> Objective:
     return Objective(
         "reg:tweedie",
         losses.Tweedie(power),
-        link=jnp.exp,
+        link=losses.exp,
         domain=Domain.NON_NEGATIVE,
         metric=f"tweedie-nloglik@{power:g}",
     )
@@ -203,7 +201,7 @@ _MAKERS: dict[str, Callable[..., Objective]] = {
         Objective,
         "reg:gamma",
         losses.gamma,
-        link=jnp.exp,
+        link=losses.exp,
         domain=Domain.POSITIVE,
         metric="gamma-deviance",
     ),

@@ -13,6 +13,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array
 from jaxlab.trees import losses
 from jaxlab.trees.binning import Binner, transform
+from jaxlab.trees.columns import read_table
 from jaxlab.trees.objective import Objective
 from jaxlab.trees.predict import Predictor, padded_size
 from jaxlab.trees.tree import Forest
@@ -64,14 +65,21 @@ class TreeEstimator(BaseEstimator):
 
     def _read_features(self, X: Any, *, reset: bool) -> Any:
         """Check names and number of features, or take them over."""
-        given = getattr(X, "shape", (0,))
-        expected = None if reset else self.n_features_in_
-        if expected is not None and len(given) == 2 and given[1] != expected:
+        is_table = (
+            isinstance(X, np.ndarray) or hasattr(X, "tocsc") or hasattr(X, "iloc")
+        )
+        table = X if is_table else np.asarray(X)
+        shape = np.shape(table)
+        if len(shape) != 2 or 0 in shape:
+            read_table(table)  # which says what is wrong
+        if not reset and shape[1] != self.n_features_in_:
             raise InputError(
-                f"X has {given[1]} features, but {type(self).__name__} is expecting "
-                f"{expected} features as input; give it the columns of the fit"
+                f"X has {shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input; give it the columns of the "
+                "fit"
             )
-        return validate_data(self, X, reset=reset, skip_check_array=True)
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        return table
 
     def _bins(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "forest_")

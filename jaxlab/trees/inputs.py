@@ -26,6 +26,10 @@ __all__ = [
     "take_rows",
 ]
 
+_NO_TARGET = (
+    "This estimator requires y to be passed, but the target y is None; give a target"
+)
+
 
 def read_numbers(y: Any, name: str = "y") -> np.ndarray:
     """Read targets of regression, float64 [n].
@@ -34,7 +38,7 @@ def read_numbers(y: Any, name: str = "y") -> np.ndarray:
         InputError: If they are not finite numbers, one a row.
     """
     if y is None:
-        raise InputError(f"{name} is None, but the target y is needed; give it")
+        raise InputError(_NO_TARGET)
     column = column_or_1d(y, warn=True)
     if column.dtype.kind == "c":
         raise InputError(f"Complex data not supported: {name} is {column.dtype}")
@@ -65,7 +69,7 @@ def read_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
         InputError: If a label is missing.
     """
     if y is None:
-        raise InputError("y is None, but the target y is needed; give it")
+        raise InputError(_NO_TARGET)
     column = column_or_1d(y, warn=True)
     if column.dtype.kind in "fc":
         read_numbers(column)
@@ -102,9 +106,9 @@ def read_weight(sample_weight: Any, num_rows: int) -> np.ndarray | None:
     """
     if sample_weight is None:
         return None
-    if np.ndim(sample_weight) == 0:
-        sample_weight = np.full(num_rows, sample_weight)
     weight = np.asarray(sample_weight, np.float64)
+    if weight.ndim == 0:
+        weight = np.full(num_rows, weight)
     if weight.ndim != 1:
         raise InputError("Sample weights must be 1D array or scalar; one number a row")
     if len(weight) != num_rows:

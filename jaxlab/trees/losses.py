@@ -21,12 +21,14 @@ __all__ = [
     "Tweedie",
     "absolute",
     "absolute_below",
+    "exp",
     "exponential",
     "gamma",
     "huber",
     "identity",
     "logistic",
     "poisson",
+    "sigmoid",
     "sigmoid_of_double",
     "softmax",
     "softmax_loss",
@@ -171,6 +173,16 @@ def softmax(raw: Float[Array, "v n"]) -> Float[Array, "v n"]:
     return jax.nn.softmax(raw, axis=0)
 
 
+def exp(raw: Num[Array, "v n"]) -> Num[Array, "v n"]:
+    """Give the mean from its logarithm; a function that pickle finds by its name."""
+    return jnp.exp(raw)
+
+
+def sigmoid(raw: Float[Array, "v n"]) -> Float[Array, "v n"]:
+    """Give the probability of class 1 from its log odds."""
+    return jax.nn.sigmoid(raw)
+
+
 def sigmoid_of_double(raw: Float[Array, "v n"]) -> Float[Array, "v n"]:
     """Give the probability of class 1 from half its log odds (AdaBoost)."""
     return jax.nn.sigmoid(2.0 * raw)
@@ -178,7 +190,7 @@ def sigmoid_of_double(raw: Float[Array, "v n"]) -> Float[Array, "v n"]:
 
 LINKS = {
     "identity": identity,
-    "sigmoid": jax.nn.sigmoid,
+    "sigmoid": sigmoid,
     "softmax": softmax,
-    "exp": jnp.exp,
+    "exp": exp,
 }

@@ -180,7 +180,7 @@ def _by_objective(name: str, objective: Objective) -> Callable[[_Rows], Any] | N
     if name == "loss":
         return lambda rows: rows.mean_loss(loss)
     if name == "logloss":
-        has_raw = objective.link is jax.nn.sigmoid
+        has_raw = objective.link is losses.sigmoid
         return _of_raw(losses.logistic) if has_raw else _plain(_cross_entropy)
     if name == "mlogloss":
         has_raw = objective.link is losses.softmax

@@ -30,6 +30,9 @@ __all__ = [
 
 # XGBoost's floor of a hessian, before the weight: no leaf is divided by zero.
 _SMALLEST_CURVATURE = 1e-16
+# Of 23, so that a weight of up to 8 times a derivative is exact: whole weights then
+# train the very trees of rows that are repeated.
+_MANTISSA_BITS = 20
 
 
 class Leaf(enum.Enum):
@@ -110,9 +113,13 @@ class Objective:
             gradient, curvature = self.loss.derivatives(raw, target, weight, aux)
         else:
             gradient, curvature = self.by_row(raw, target, aux)
-        gradient = gradient.astype(jnp.float32) * weight[None]
         curvature = curvature.astype(jnp.float32) * self.hessian_factor
-        curvature = jnp.maximum(curvature, _SMALLEST_CURVATURE) * weight[None]
+        curvature = jnp.maximum(curvature, _SMALLEST_CURVATURE)
+        gradient, curvature = (
+            jax.lax.reduce_precision(values.astype(jnp.float32), 8, _MANTISSA_BITS)
+            * weight[None]
+            for values in (gradient, curvature)
+        )
         return jnp.where(counts, gradient, 0.0), jnp.where(counts, curvature, 0.0)
 
     def by_row(
@@ -174,10 +181,23 @@ def huber_delta(
     raw: Float[Array, "1 n"],
     target: Float[Array, " n"],
     weight: Float[Array, " n"],
+    *,
+    is_weighted: bool = True,
 ) -> Scalar:
-    """Give the alpha-quantile of |target - raw|, HUBER's `aux`, anew for each tree."""
-    error = jnp.abs(target - raw[0])
+    """Give the alpha-quantile of |target - raw|, HUBER's `aux`, anew for each tree.
+
+    With weights it is the error of a row; without (weights are 1, or 0 for padding) it
+    lies between two, as in NumPy and scikit-learn.
+    """
+    error = jnp.where(weight > 0, jnp.abs(target - raw[0]), jnp.inf)
     error, weight = jax.lax.sort((error, weight), num_keys=1)
+    if not is_weighted:
+        last = jnp.sum(weight > 0, dtype=jnp.int32) - 1
+        at = objective.alpha[0] * last.astype(float)
+        lower = jnp.floor(at).astype(jnp.int32)
+        share = (at - lower).astype(error.dtype)
+        upper = jnp.minimum(lower + 1, last)
+        return error[lower] * (1 - share) + error[upper] * share
     cumulated = jnp.cumsum(weight)
     level = objective.alpha[0] * cumulated[-1]
     return error[jnp.searchsorted(cumulated, level)]

@@ -22,7 +22,7 @@ from jaxlab.trees.sampling import draw_masks, goss, uniform_rows
 from jaxlab.trees.split import Rules
 from jaxlab.trees.tree import Nodes
 
-__all__ = ["NUM_SLOTS", "Eval", "Hyper", "Plan", "TrainData", "run_rounds"]
+__all__ = ["NUM_SLOTS", "Eval", "Hyper", "Plan", "TrainData", "measure", "run_rounds"]
 
 NUM_SLOTS = 16  # rounds that one call can run
 
@@ -34,6 +34,7 @@ class Plan:
     shape: Shape
     objective: Objective
     metrics: tuple[str, ...] = ()
+    watches_training: bool = False  # metrics of the training rows, before the others
     friedman: bool = False
     is_weighted: bool = False
     sampling: str = "none"  # none, uniform, goss
@@ -190,7 +191,8 @@ class _Round:
             self._follow(nodes, one, scores)
             for one, scores in zip(self.evals, eval_raws, strict=True)
         )
-        return raw + change, eval_raws, nodes, self._scores(eval_raws)
+        raw = raw + change
+        return raw, eval_raws, nodes, self._scores(raw, eval_raws)
 
     def _whole(self, local: Array, axis: int = 0) -> Array:
         """Bring together what lies on the devices."""
@@ -308,13 +310,27 @@ class _Round:
 
         return scores + jax.lax.map(change, nodes)
 
-    def _scores(self, eval_raws: tuple[Array, ...]) -> Array:
-        found = [
-            find_metric(name, self.objective)(
-                self.objective.link(raw), raw, one.target, one.weight, one.groups
+    def _scores(self, raw: Array, eval_raws: tuple[Array, ...]) -> Array:
+        evals = self.evals
+        if self.plan.watches_training:
+            target, weight = (
+                self._whole(self.data.target),
+                self._whole(self.data.weight),
             )
-            for one, raw in zip(self.evals, eval_raws, strict=True)
-            for name in self.plan.metrics
-        ]
-        shape = (len(self.evals), len(self.plan.metrics))
-        return jnp.stack(found).reshape(shape) if found else jnp.zeros(shape)
+            evals = (Eval(None, target, weight, self.data.groups), *evals)
+            eval_raws = (self._whole(raw, 1), *eval_raws)
+        return measure(self.plan, evals, eval_raws)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def measure(plan: Plan, sets: tuple[Eval, ...], raws: tuple[Array, ...]) -> Array:
+    """Give the plan's metrics of raw scores, [sets, metrics]."""
+    found = [
+        find_metric(name, plan.objective)(
+            plan.objective.link(raw), raw, one.target, one.weight, one.groups
+        )
+        for one, raw in zip(sets, raws, strict=True)
+        for name in plan.metrics
+    ]
+    shape = (len(sets), len(plan.metrics))
+    return jnp.stack(found).reshape(shape) if found else jnp.zeros(shape)

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxlab.core.errors import InputError
@@ -143,9 +141,9 @@ def raw_base_score(objective: Objective, base_score: Any) -> np.ndarray:
     """
     score = np.broadcast_to(np.asarray(base_score, np.float64), objective.num_outputs)
     with np.errstate(divide="ignore", invalid="ignore"):
-        if objective.link in (jnp.exp, losses.softmax):
+        if objective.link in (losses.exp, losses.softmax):
             score = np.log(score)
-        elif objective.link is jax.nn.sigmoid:
+        elif objective.link is losses.sigmoid:
             score = np.log(score) - np.log1p(-score)
         elif objective.link is losses.sigmoid_of_double:
             score = 0.5 * (np.log(score) - np.log1p(-score))

@@ -226,11 +226,11 @@ class XGBoostRanker(SecondOrderModel):
         *,
         group: Any = None,
         qid: Any = None,
-        sample_weight: Any = None,
+        query_weight: Any = None,
         eval_set: Any = None,
         eval_group: Any = None,
         eval_qid: Any = None,
-        sample_weight_eval_set: Any = None,
+        query_weight_eval_set: Any = None,
         base_margin: Any = None,
         xgb_model: Any = None,
         verbose: int | None = None,
@@ -243,25 +243,24 @@ class XGBoostRanker(SecondOrderModel):
             group: Numbers of rows of the queries, one query after the other.
             qid: Or the query of each row, in any order. Without both, all rows are one
                 query.
-            sample_weight: Of queries (in the order of `group`, or sorted by `qid`), or
-                of rows.
+            query_weight: Of queries, in the order of `group` or sorted by `qid`.
             eval_set: Pairs (X, y) to watch.
             eval_group: Their group sizes.
             eval_qid: Or their queries.
-            sample_weight_eval_set: Their weights.
+            query_weight_eval_set: Their weights.
             base_margin: Raw scores to start from.
             xgb_model: A fitted model, or its file, to go on from.
             verbose: In place of the setting.
         """
         earlier = self._read_earlier(xgb_model)
         X = self._read_features(X, reset=True)
-        rows = self._read_queries(X, y, group, qid, sample_weight, base_margin)
+        rows = self._read_queries(X, y, group, qid, query_weight, base_margin)
         sets = list(eval_set or ())
         evaluations = {}
         for number, (X_eval, y_eval) in enumerate(sets):
             parts = (
                 None if given is None else given[number]
-                for given in (eval_group, eval_qid, sample_weight_eval_set)
+                for given in (eval_group, eval_qid, query_weight_eval_set)
             )
             self._read_features(X_eval, reset=False)
             name = f"validation_{number}"
