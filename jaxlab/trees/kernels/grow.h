@@ -255,8 +255,10 @@ class Grower {
 
   void Scan(const Node& n, int64_t begin, int64_t end, const Sum* histogram,
             const std::vector<uint8_t>& mask, Split& best) {
-    const double score = Score(static_cast<double>(n.total.g) * rules_.unit_g,
-                               static_cast<double>(n.total.h) * rules_.unit_h, rules_);
+    const double g = static_cast<double>(n.total.g) * rules_.unit_g;
+    const double h = static_cast<double>(n.total.h) * rules_.unit_h;
+    const double score =
+        IsLimited(rules_) ? Score<true>(g, h, rules_) : Score<false>(g, h, rules_);
     for (int64_t j = begin; j < end; ++j, histogram += t_.num_bins) {
       if (mask[j]) ScanFeature(histogram, t_, j, n.total, score, rules_, best);
     }
