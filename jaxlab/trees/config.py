@@ -75,7 +75,8 @@ def make_plan(
     )
     # A hessian of 1 a row counts the rows, which `min_hessian` can then limit.
     counts_rows = config.friedman or objective.unit_hessian
-    has_counts = config.min_leaf_rows > 1 and (is_weighted or not counts_rows)
+    counts_rows &= not is_weighted and config.sampling != "goss"
+    has_counts = config.min_leaf_rows > 1 and not counts_rows
     axis_name = None if mesh is None else tuple(mesh.axis_names)
     is_whole = can_compile(
         implementation,

@@ -256,7 +256,8 @@ class _Round:
     ) -> tuple[Nodes, Array]:
         """Grow one tree, and give what it adds to the scores."""
         if factor is not None:
-            gradient, structure = gradient * factor, structure * factor
+            gradient, hessian = gradient * factor, hessian * factor
+            structure = structure * factor
         shape = self.plan.shape
         levels = min(shape.depth + 1, 64)
         num_features = len(self.table.features.num_values)

@@ -149,9 +149,12 @@ class Run:
             if best is not None and done - 1 - best >= (patience or 0):
                 break
         best, forest = self.best_round(patience, tolerance), self.forest()
-        if best is not None:
-            forest = forest.rounds(begun + best + 1)
-        return Boosted(forest, self.scores, best)
+        if best is None:
+            return Boosted(forest, self.scores, None)
+        # Rounds beyond the patience may have been run: how many depends on the machine.
+        seen = slice(best + (patience or 0) + 1)
+        scores = {name: values[seen] for name, values in self.scores.items()}
+        return Boosted(forest.rounds(begun + best + 1), scores, best)
 
     def advance(self, count: int) -> None:
         """Run some rounds, at most `NUM_SLOTS`."""
