@@ -210,14 +210,7 @@ class _Round:
         if self.objective.leaf is not Leaf.HUBER:
             return jnp.float32(0)
         target, weight = self._whole(self.data.target), self._whole(self.data.weight)
-        is_weighted = self.plan.is_weighted
-        return huber_delta(
-            self.objective,
-            self._whole(raw, 1),
-            target,
-            weight,
-            is_weighted=is_weighted,
-        )
+        return huber_delta(self.objective, self._whole(raw, 1), target, weight)
 
     def _derivatives(self, raw: Array, delta: Any) -> tuple[Array, Array]:
         data = self.data
@@ -282,6 +275,8 @@ class _Round:
             )
         value = value * (self.objective.leaf_factor * self.hyper.learning_rate)
         value = jnp.where(nodes.left > 0, 0.0, value).astype(jnp.float32)
+        # Without it XLA computes a leaf's value anew for each of its rows.
+        value = jax.lax.optimization_barrier(value)
         return dataclasses.replace(nodes, value=value), value[grown.leaf]
 
     def _search(
@@ -291,7 +286,9 @@ class _Round:
         counts = self.data.weight > 0
         counts = counts if used is None else counts & used
         counts = self._whole(counts.astype(jnp.float32))
-        weight = self._whole(self.data.weight) if self.plan.is_weighted else None
+        # scikit-learn's GradientBoosting takes a row's value without weights too.
+        has_weight = self.plan.is_weighted or self.plan.friedman
+        weight = self._whole(self.data.weight) if has_weight else None
         residual = self._whole(self.data.target - raw)
         return searched_leaves(
             self.objective,

@@ -64,9 +64,9 @@ ffi::Error Grow(ffi::ThreadPool pool, ffi::BufferR2<ffi::U8> bins,
   const Limits limits{max_depth, max_leaves, static_cast<int64_t>(r[4]), best_first};
   Team team(pool, std::max<int64_t>(1, all * table.num_features / 8192));
   auto space = Borrow();
-  space->pairs.resize(all);
-  space->order.resize(used);
-  space->spare.resize(used);
+  space->pairs.Reserve(all);
+  space->order.Reserve(used);
+  space->spare.Reserve(used);
   const bool takes_all = rows.dimensions()[0] == 0;
   const int64_t num_chunks = (all + kChunk - 1) / kChunk;
   std::vector<Sum> sums(num_chunks);

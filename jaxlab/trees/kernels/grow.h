@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <numeric>
 #include <queue>
 #include <utility>
 #include <vector>
 
+#include "buffer.h"
 #include "histogram.h"
 #include "route.h"
 #include "split.h"
@@ -38,9 +40,10 @@ struct Node {
 
 // Memory that outlives a call, so that the kernel need not hand out zeroed pages again.
 struct Workspace {
-  std::vector<Pair> pairs;
-  std::vector<int32_t> order, spare;
-  std::vector<Sum> pool, extra;
+  Buffer<Pair> pairs;
+  Buffer<int32_t> order, spare;
+  Buffer<Sum> extra;
+  std::vector<std::unique_ptr<Buffer<Sum>>> pool;  // of `per_chunk_` histograms each
 };
 
 class Grower {
@@ -49,9 +52,10 @@ class Grower {
          const Masks& masks, Workspace& space, int32_t* leaf)
       : team_(team), t_(table), rules_(rules), limits_(limits), masks_(masks),
         space_(space), leaf_(leaf), slot_size_(table.num_features * table.num_bins) {
-    constexpr int64_t kMostBytes = int64_t{1} << 30;
+    constexpr int64_t kMostBytes = int64_t{1} << 30, kChunkBytes = int64_t{1} << 21;
     const int64_t bytes = slot_size_ * static_cast<int64_t>(sizeof(Sum));
     most_slots_ = std::max<int64_t>(2, kMostBytes / bytes);
+    per_chunk_ = std::max<int64_t>(16, kChunkBytes / bytes);
   }
 
   // `space.order` holds the rows; returns the nodes, the root first, and writes the
@@ -294,9 +298,7 @@ class Grower {
       }
     }
     if (parts.empty()) return;
-    if (static_cast<int64_t>(space_.extra.size()) < num_extra * slot_size_) {
-      space_.extra.resize(num_extra * slot_size_);
-    }
+    space_.extra.Reserve(num_extra * slot_size_);
     const auto sums = [&](const Part& p) {
       return p.extra < 0 ? Slot(families[p.family].slot)
                          : space_.extra.data() + p.extra * slot_size_;
@@ -351,7 +353,9 @@ class Grower {
     }
   }
 
-  Sum* Slot(int64_t slot) { return space_.pool.data() + slot * slot_size_; }
+  Sum* Slot(int64_t slot) {
+    return space_.pool[slot / per_chunk_]->data() + slot % per_chunk_ * slot_size_;
+  }
 
   int64_t Take() {
     if (!free_.empty()) {
@@ -360,8 +364,13 @@ class Grower {
       return slot;
     }
     if (num_slots_ == most_slots_) return -1;
-    const size_t needed = (num_slots_ + 1) * slot_size_;
-    if (space_.pool.size() < needed) space_.pool.resize(std::max(needed, 2 * space_.pool.size()));
+    if (num_slots_ % per_chunk_ == 0) {
+      const size_t chunk = num_slots_ / per_chunk_;
+      if (chunk == space_.pool.size()) {
+        space_.pool.push_back(std::make_unique<Buffer<Sum>>());
+      }
+      space_.pool[chunk]->Reserve(per_chunk_ * slot_size_);
+    }
     return num_slots_++;
   }
 
@@ -378,7 +387,7 @@ class Grower {
   Workspace& space_;
   int32_t* leaf_;  // of each row
   const int64_t slot_size_;
-  int64_t most_slots_, num_slots_ = 0, num_leaves_ = 1;
+  int64_t most_slots_, per_chunk_, num_slots_ = 0, num_leaves_ = 1;
   std::vector<int64_t> free_;
   std::vector<Node> nodes_;
 };

@@ -66,12 +66,13 @@ struct Upcoming {
   int64_t value_size;
   int tile = 0;
 
-  void Fetch(const Table& t, int i) const {
+  // Always inlined: GCC takes a function that only prefetches for one without effect.
+  __attribute__((always_inline)) void Fetch(const uint8_t* bins, int64_t num_features, int i) const {
     if (i >= count) return;
     if (tile == 0) {
-      const uint8_t* row = t.bins + rows[i] * t.num_features;
+      const uint8_t* row = bins + rows[i] * num_features;
       __builtin_prefetch(row, 0, 2);
-      __builtin_prefetch(row + t.num_features - 1, 0, 2);
+      __builtin_prefetch(row + num_features - 1, 0, 2);
     }
     if (tile == 1) {
       __builtin_prefetch(static_cast<const char*>(values) + rows[i] * value_size);
@@ -86,17 +87,21 @@ struct Block {
 };
 
 template <int kWidth, int kBins>
-inline void AddTile(const Table& t, const Block& block, int64_t first, Sum* histogram,
-                    Upcoming& next) {
-  const int64_t num_bins = kBins ? kBins : t.num_bins;
+inline void AddTile(const Table& t, const Block& given, int64_t first, Sum* histogram,
+                    Upcoming& upcoming) {
+  // Copies: the stores below might change what they point to, for all that is known.
+  const Block block = given;
+  const Upcoming next = upcoming;
+  const int64_t num_bins = kBins ? kBins : t.num_bins, num_features = t.num_features;
+  const uint8_t *bins = t.bins, *column = t.bins + first;
   for (int i = 0; i < block.count; ++i) {
-    const uint8_t* row = t.bins + block.rows[i] * t.num_features + first;
+    const uint8_t* row = column + block.rows[i] * num_features;
     const Sum v = block.values[i];
-    next.Fetch(t, i);
+    next.Fetch(bins, num_features, i);
 #pragma GCC unroll 16
     for (int j = 0; j < kWidth; ++j) Add(histogram + j * num_bins + row[j], v);
   }
-  ++next.tile;
+  ++upcoming.tile;
 }
 
 template <int kBins>
