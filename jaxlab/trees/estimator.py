@@ -1,26 +1,31 @@
-"""What the estimators share: raw scores of any table, stages, leaves, importances."""
+"""What the estimators share: training, raw scores of any table, stages, leaves."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from jaxlab.core.compilation import use_compilation_cache
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array
 from jaxlab.trees import losses
-from jaxlab.trees.binning import Binner, transform
+from jaxlab.trees.binning import Binner, fit_binner, transform
+from jaxlab.trees.boosting import Boosted, Config, Evaluation, bin_rows, train
 from jaxlab.trees.columns import read_table
+from jaxlab.trees.inputs import Rows, read_mesh, seed_of
 from jaxlab.trees.objective import Objective
 from jaxlab.trees.predict import Predictor, padded_size
+from jaxlab.trees.progress import show_progress
+from jaxlab.trees.ranking import Groups
+from jaxlab.trees.saving import load_state, save_state
 from jaxlab.trees.tree import Forest
 
-__all__ = ["Importance", "TreeEstimator", "importances", "link_scores"]
-
-Importance = Literal["gain", "weight", "cover", "total_gain", "total_cover"]
+__all__ = ["TreeEstimator", "by_row", "link_scores"]
 
 
 class TreeEstimator(BaseEstimator):
@@ -55,6 +60,31 @@ class TreeEstimator(BaseEstimator):
         if "forest_" in state:
             self._keep(self.forest_)
 
+    def save_model(self, path: Any) -> None:
+        """Write the fitted model to a file of arrays (npz), at once or not at all.
+
+        Functions (a loss, a link or a metric of your own) are not written.
+        """
+        check_is_fitted(self, "forest_")
+        save_state(self, path)
+
+    def load_model(self, path: Any) -> Any:
+        """Read a model that the same class has saved, and give it.
+
+        An estimator with a loss or link of its own needs them as settings here.
+
+        Raises:
+            InputError: If the file is none of this class.
+        """
+        load_state(self, path)
+        self.objective_ = self._find_objective()
+        self._keep(self.forest_)
+        return self
+
+    def _find_objective(self) -> Objective:
+        """Find the objective of the settings (and classes)."""
+        raise NotImplementedError
+
     def _keep(self, forest: Forest) -> None:
         """Take a trained forest, ready to predict."""
         self.forest_ = forest
@@ -65,10 +95,8 @@ class TreeEstimator(BaseEstimator):
 
     def _read_features(self, X: Any, *, reset: bool) -> Any:
         """Check names and number of features, or take them over."""
-        is_table = (
-            isinstance(X, np.ndarray) or hasattr(X, "tocsc") or hasattr(X, "iloc")
-        )
-        table = X if is_table else np.asarray(X)
+        is_table = isinstance(X, np.ndarray) or hasattr(X, "tocsc")
+        table = X if is_table or hasattr(X, "iloc") else np.asarray(X)
         shape = np.shape(table)
         if len(shape) != 2 or 0 in shape:
             read_table(table)  # which says what is wrong
@@ -81,14 +109,98 @@ class TreeEstimator(BaseEstimator):
         validate_data(self, X, reset=reset, skip_check_array=True)
         return table
 
+    def _begin(self, earlier: "TreeEstimator | None", config: Config) -> Config:
+        """Prepare a fit that may go on from an earlier one; give what is left to do."""
+        use_compilation_cache()
+        if earlier is not self:
+            self._seed = seed_of(getattr(self, "random_state", None))
+            return config
+        done = self.forest_.num_rounds
+        left = config.num_rounds - done
+        if left < 0:
+            raise InputError(
+                f"n_estimators {config.num_rounds} is below the {done} rounds already "
+                "there; with warm_start it counts them"
+            )
+        return dataclasses.replace(config, num_rounds=left)
+
+    def _train(
+        self,
+        rows: Rows,
+        objective: Objective,
+        config: Config,
+        sets: dict[str, Rows],
+        earlier: "TreeEstimator | None",
+        *,
+        binning: dict[str, Any],
+        verbose: int,
+        trainer: Callable[..., Boosted] = train,
+        **options: Any,
+    ) -> Boosted:
+        """Train on rows that were checked, and keep the forest.
+
+        Args:
+            rows: To train on.
+            objective: What to minimise.
+            config: How.
+            sets: Rows to watch.
+            earlier: A fitted model to go on from.
+            binning: Settings of `fit_binner`.
+            verbose: Whether to show progress.
+            trainer: `boosting.train`, or something like it.
+            options: Of the trainer.
+        """
+        init = None if earlier is None else earlier.forest_
+        if earlier is None:
+            self.binner_ = fit_binner(
+                rows.X, weight=rows.weight, seed=self._seed, **binning
+            )
+        else:
+            self.binner_ = earlier.binner_
+        evaluations = {
+            name: Evaluation(
+                bin_rows(self.binner_, one.X),
+                one.target,
+                one.weight,
+                self._groups(one),
+                one.offset,
+            )
+            for name, one in sets.items()
+        }
+        with show_progress(verbose) as watch:
+            boosted = trainer(
+                bin_rows(self.binner_, rows.X),
+                rows.target,
+                objective,
+                config,
+                jax.random.key(self._seed),
+                weight=rows.weight,
+                groups=self._groups(rows),
+                init=init,
+                offset=rows.offset,
+                evaluations=evaluations,
+                watch=watch,
+                mesh=read_mesh(getattr(self, "mesh", None)),
+                **options,
+            )
+        self.objective_ = objective
+        self._keep(boosted.forest)
+        return boosted
+
+    def _groups(self, rows: Rows) -> Groups | None:
+        return None
+
     def _bins(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "forest_")
         return transform(self.binner_, self._read_features(X, reset=False))
 
+    def _start(self, X: Any) -> np.ndarray | None:
+        """Give what raw scores begin with, where it is no constant."""
+        return None
+
     def _raw(
         self,
         X: Any,
-        *,
         rounds: tuple[int, int] | None = None,
         start: np.ndarray | None = None,
     ) -> np.ndarray:
@@ -100,26 +212,26 @@ class TreeEstimator(BaseEstimator):
             start: Scores to add to, in place of the forest's own start.
         """
         bins = self._bins(X)
+        start = self._start(X) if start is None else start
         begin, end = rounds or (0, self.forest_.num_rounds)
         if begin == 0:
             return self._predictor.raw(bins, rounds=end, start=start)
         part = self._predictor_of(self.forest_.rounds(end, begin))
         return part.raw(bins, start=start)
 
-    def _staged_raw(
-        self, X: Any, start: np.ndarray | None = None
-    ) -> Iterator[np.ndarray]:
+    def _staged_raw(self, X: Any) -> Iterator[np.ndarray]:
         """Give raw scores after each round."""
         bins, forest = self._bins(X), self.forest_
-        raw = self._predictor.raw(bins, rounds=0, start=start)
+        raw = self._predictor.raw(bins, rounds=0, start=self._start(X))
         for number in range(forest.num_rounds):
             one = self._predictor_of(forest.rounds(number + 1, number))
             raw = one.raw(bins, start=raw)
             yield raw
 
-    def _importances(self, kind: str) -> np.ndarray:
-        check_is_fitted(self, "forest_")
-        return importances(self.forest_, self.n_features_in_, kind)
+
+def by_row(scores: np.ndarray) -> np.ndarray:
+    """Give [n] for one output, [n, outputs] for several; float64."""
+    return np.asarray(scores[0] if len(scores) == 1 else scores.T, np.float64)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -139,37 +251,3 @@ def link_scores(objective: Objective, raw: np.ndarray) -> np.ndarray:
     padded = np.pad(wide, ((0, 0), (0, padded_size(num_rows) - num_rows)))
     with jax.enable_x64(True):
         return np.asarray(_linked(objective.link, padded))[:, :num_rows]
-
-
-def importances(forest: Forest, num_features: int, kind: str) -> np.ndarray:
-    """Add up what each feature did in all splits.
-
-    Args:
-        forest: Trees.
-        num_features: Of the table.
-        kind: `weight`, the number of splits; `total_gain`, what they took off the
-            objective; `total_cover`, the hessian that they split; `gain` and `cover`,
-            the same by split.
-
-    Returns:
-        float64 [features], not normalised.
-
-    Raises:
-        InputError: If the kind is unknown.
-    """
-    kinds = ("gain", "weight", "cover", "total_gain", "total_cover")
-    if kind not in kinds:
-        raise InputError(f"importance_type {kind!r} is not one of {', '.join(kinds)}")
-    nodes = forest.nodes
-    is_split = np.asarray(nodes.left) > 0
-    feature = np.asarray(nodes.feature)[is_split]
-
-    def total(values: Any) -> np.ndarray:
-        chosen = np.asarray(values, np.float64)[is_split]
-        return np.bincount(feature, chosen, minlength=num_features)
-
-    count = np.bincount(feature, minlength=num_features).astype(np.float64)
-    if kind == "weight":
-        return count
-    found = total(nodes.gain if kind.endswith("gain") else nodes.hessian)
-    return found if kind.startswith("total") else found / np.maximum(count, 1)

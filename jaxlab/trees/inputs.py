@@ -1,5 +1,7 @@
-"""Reading what users give estimators: targets, weights, settings, meshes."""
+"""Reading what users give estimators: features, targets, weights, meshes."""
 
+import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,21 +16,61 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh
 
 __all__ = [
+    "Rows",
     "check_range",
     "encode_labels",
     "feature_places",
     "hold_out",
+    "read_choice",
     "read_labels",
+    "read_margin",
     "read_mesh",
     "read_numbers",
     "read_weight",
     "seed_of",
-    "take_rows",
 ]
 
+# In scikit-learn's words.
 _NO_TARGET = (
     "This estimator requires y to be passed, but the target y is None; give a target"
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Rows to train on, or to watch."""
+
+    X: Any
+    target: np.ndarray  # float64 [n]
+    weight: np.ndarray | None = None
+    offset: np.ndarray | None = None  # raw scores to add to, [outputs, n]
+    qid: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> "Rows":
+        """Give some of the rows."""
+
+        def some(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[..., rows]
+
+        return Rows(
+            _take_rows(self.X, rows),
+            self.target[rows],
+            some(self.weight),
+            some(self.offset),
+            some(self.qid),
+        )
+
+    def used(self) -> "Rows":
+        """Give the rows of positive weight."""
+        if self.weight is None or self.weight.all():
+            return self
+        return self.take(np.flatnonzero(self.weight))
+
+
+def _take_rows(X: Any, rows: np.ndarray) -> Any:
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    return X.tocsr()[rows] if hasattr(X, "tocsr") else X[rows]
 
 
 def read_numbers(y: Any, name: str = "y") -> np.ndarray:
@@ -41,12 +83,14 @@ def read_numbers(y: Any, name: str = "y") -> np.ndarray:
         raise InputError(_NO_TARGET)
     column = column_or_1d(y, warn=True)
     if column.dtype.kind == "c":
-        raise InputError(f"Complex data not supported: {name} is {column.dtype}")
+        raise InputError(
+            f"Complex data not supported: {name} is {column.dtype}; give real numbers"
+        )
     try:
         numbers = np.asarray(column, np.float64)
     except (TypeError, ValueError):
         raise InputError(
-            f"{name} holds {column[0]!r}, no number; classes need a classifier"
+            f"{name} holds {column[0]!r}, no number; give numbers, or use a classifier"
         ) from None
     is_bad = ~np.isfinite(numbers)
     if is_bad.any():
@@ -76,26 +120,25 @@ def read_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
     if column.dtype == object and any(v is None or v != v for v in column):
         raise InputError("y has missing labels; leave out the rows without a label")
     check_classification_targets(column)
-    classes, places = np.unique(column, return_inverse=True)
-    return classes, places
+    return np.unique(column, return_inverse=True)
 
 
 def encode_labels(y: Any, classes: np.ndarray, name: str) -> np.ndarray:
-    """Give each label's place among the classes of the fit.
+    """Give each label's place among the classes of the fit, float64 [n].
 
     Raises:
         InputError: If there is another label.
     """
     column = column_or_1d(y, warn=True)
-    places = np.searchsorted(classes, column).clip(0, len(classes) - 1)
-    is_known = classes[places] == column
-    if not is_known.all():
-        label = column[int(np.argmin(is_known))]
+    place = {label: number for number, label in enumerate(classes.tolist())}
+    found = [place.get(label, -1) for label in column.tolist()]
+    if -1 in found:
+        label = column[found.index(-1)]
         raise InputError(
             f"{name} has label {label!r}, which is not among the classes of y, "
             f"{classes.tolist()}; leave such rows out"
         )
-    return places
+    return np.array(found, np.float64)
 
 
 def read_weight(sample_weight: Any, num_rows: int) -> np.ndarray | None:
@@ -124,25 +167,37 @@ def read_weight(sample_weight: Any, num_rows: int) -> np.ndarray | None:
     return weight
 
 
-def take_rows(X: Any, rows: np.ndarray) -> Any:
-    """Take rows of a table of any kind."""
-    if hasattr(X, "iloc"):
-        return X.iloc[rows]
-    if hasattr(X, "tocsr"):
-        return X.tocsr()[rows]
-    return np.asarray(X)[rows]
+def read_margin(margin: Any, num_rows: int) -> np.ndarray | None:
+    """Read raw scores to add to, [n] or [n, outputs], to float32 [outputs, n].
+
+    Raises:
+        InputError: If they are not finite, or of another length.
+    """
+    if margin is None:
+        return None
+    found = np.asarray(margin, np.float32)
+    found = found[None] if found.ndim == 1 else found.T
+    if found.ndim != 2 or found.shape[1] != num_rows or not np.isfinite(found).all():
+        raise InputError(
+            f"base_margin of shape {np.shape(margin)} cannot be used; give one finite "
+            f"raw score for each of the {num_rows} rows (and output)"
+        )
+    return found
 
 
 def hold_out(
-    num_rows: int, share: float, labels: np.ndarray | None, seed: int
+    num_rows: int, share: Any, labels: np.ndarray | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Share rows out to training and validation, by class where there are labels.
 
     Raises:
         InputError: If the share is not between 0 and 1, or leaves a side without rows.
     """
-    if not 0 < share < 1:
-        raise InputError(f"validation_fraction {share} is not between 0 and 1")
+    if not isinstance(share, int | float) or not 0 < share < 1:
+        raise InputError(
+            f"validation_fraction {share!r} cannot be used; give a share between 0 "
+            "and 1"
+        )
     try:
         first, second = train_test_split(
             np.arange(num_rows), test_size=share, stratify=labels, random_state=seed
@@ -150,7 +205,7 @@ def hold_out(
     except ValueError as error:
         raise InputError(
             f"validation_fraction {share} of {num_rows} rows cannot be held out: "
-            f"{error}; give more rows, or an eval_set"
+            f"{error}; give more rows, or rows of your own to watch"
         ) from error
     return np.sort(first), np.sort(second)
 
@@ -159,7 +214,7 @@ def seed_of(random_state: Any) -> int:
     """Give a seed for JAX: the number itself, or one drawn."""
     if isinstance(random_state, int | np.integer):
         return int(random_state)
-    return int(check_random_state(random_state).randint(2**31))
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def read_mesh(mesh: Any) -> Mesh | None:
@@ -175,10 +230,33 @@ def read_mesh(mesh: Any) -> Mesh | None:
     return None if found is None or found.size == 1 else found
 
 
+def read_choice(name: str, value: Any, choices: Sequence[str]) -> Any:
+    """Give a value back if it is one of the choices.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if value not in choices:
+        raise InputError(f"{name} {value!r} is not one of {', '.join(choices)}")
+    return value
+
+
 def check_range(
-    estimator: Any, names: Iterable[str], low: float, high: float, *, open_low: bool
+    estimator: Any,
+    names: Iterable[str],
+    low: float,
+    high: float = math.inf,
+    *,
+    above: bool = False,
 ) -> None:
     """Refuse settings that are out of range, or no numbers.
+
+    Args:
+        estimator: Whose attributes they are.
+        names: Of the settings.
+        low: Least value.
+        high: Greatest value.
+        above: The least value itself is refused.
 
     Raises:
         InputError: With the first of them.
@@ -186,14 +264,17 @@ def check_range(
     for name in names:
         value = getattr(estimator, name)
         is_number = isinstance(value, int | float | np.number)
-        above = is_number and (value > low or (value == low and not open_low))
-        if not above or not value <= high:
-            least = f"above {low:g}" if open_low else f"at least {low:g}"
-            most = "" if high == np.inf else f" and at most {high:g}"
-            raise InputError(f"{name} {value!r} cannot be used; give {least}{most}")
+        if not is_number or not low <= value <= high or (above and value == low):
+            least = f"above {low:g}" if above else f"at least {low:g}"
+            most = "" if high == math.inf else f" and at most {high:g}"
+            raise InputError(
+                f"{name} {value!r} cannot be used; give a number {least}{most}"
+            )
 
 
-def feature_places(features: Sequence[Any], names: Sequence[str], size: int) -> list:
+def feature_places(
+    features: Iterable[Any], names: Sequence[str], size: int
+) -> list[int]:
     """Turn names or indices of features into indices.
 
     Raises:
@@ -203,7 +284,7 @@ def feature_places(features: Sequence[Any], names: Sequence[str], size: int) -> 
     for feature in features:
         if isinstance(feature, str) and feature in names:
             places.append(names.index(feature))
-        elif not isinstance(feature, str) and 0 <= int(feature) < size:
+        elif isinstance(feature, int | np.integer) and 0 <= feature < size:
             places.append(int(feature))
         else:
             raise InputError(

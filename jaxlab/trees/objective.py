@@ -181,23 +181,10 @@ def huber_delta(
     raw: Float[Array, "1 n"],
     target: Float[Array, " n"],
     weight: Float[Array, " n"],
-    *,
-    is_weighted: bool = True,
 ) -> Scalar:
-    """Give the alpha-quantile of |target - raw|, HUBER's `aux`, anew for each tree.
-
-    With weights it is the error of a row; without (weights are 1, or 0 for padding) it
-    lies between two, as in NumPy and scikit-learn.
-    """
-    error = jnp.where(weight > 0, jnp.abs(target - raw[0]), jnp.inf)
+    """Give the alpha-quantile of |target - raw|, HUBER's `aux`, anew for each tree."""
+    error = jnp.abs(target - raw[0])
     error, weight = jax.lax.sort((error, weight), num_keys=1)
-    if not is_weighted:
-        last = jnp.sum(weight > 0, dtype=jnp.int32) - 1
-        at = objective.alpha[0] * last.astype(float)
-        lower = jnp.floor(at).astype(jnp.int32)
-        share = (at - lower).astype(error.dtype)
-        upper = jnp.minimum(lower + 1, last)
-        return error[lower] * (1 - share) + error[upper] * share
     cumulated = jnp.cumsum(weight)
     level = objective.alpha[0] * cumulated[-1]
     return error[jnp.searchsorted(cumulated, level)]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlab.core.typing import Array
@@ -38,6 +39,7 @@ class Evaluation(NamedTuple):
     target: np.ndarray
     weight: np.ndarray | None = None
     groups: Groups | None = None
+    offset: np.ndarray | None = None  # raw scores to add to, [outputs, n]
 
 
 class Progress(NamedTuple):
@@ -89,8 +91,10 @@ class Run:
         """
         self.init, self.offset = init, offset
         sets = list(evaluations.values())
-        self.eval_bins = [one.binned for one in sets]
-        self.evals = tuple(placement.place_evaluation(self.plan, *one) for one in sets)
+        self.eval_bins = [(one.binned, one.offset) for one in sets]
+        self.evals = tuple(
+            placement.place_evaluation(self.plan, *one[:4]) for one in sets
+        )
         names = ["training"] * self.plan.watches_training + list(evaluations)
         self.scores: dict[str, list[float]] = {
             f"{name}-{metric.name}": [] for name in names for metric in self.metrics
@@ -103,26 +107,36 @@ class Run:
         """Rounds done, those of the forest to go on from included."""
         return self.init.num_rounds + sum(len(part.left) for part in self.parts)
 
-    def restart(self, forest: Forest) -> None:
-        """Take the scores that a forest gives."""
+    def restart(
+        self, forest: Forest, rounds: int | None = None, *, training: bool = True
+    ) -> None:
+        """Take the scores that a forest gives.
+
+        Args:
+            forest: Trees.
+            rounds: How many of its rounds count; all by default.
+            training: Take the scores of the training rows too.
+        """
         has_categories = bool(self.binned.binner.is_categorical.any())
         predictor = Predictor(forest, has_categories)
 
-        def scores(binned: Binned, rows: int, offset: Any = None) -> np.ndarray:
+        def scores(binned: Binned, offset: Any, rows: int) -> np.ndarray:
             raw = np.zeros((forest.num_outputs, rows), np.float32)
             raw += np.asarray(forest.start, np.float32)[:, None]
             used = slice(binned.num_rows)
             if offset is not None:
                 raw[:, used] += np.asarray(offset, np.float32)
             if forest.num_trees:
-                raw[:, used] = predictor.raw(binned.bins[used], start=raw[:, used])
+                bins, start = binned.bins[used], raw[:, used]
+                raw[:, used] = predictor.raw(bins, start=start, rounds=rounds)
             return raw
 
-        raw = scores(self.binned, self.plan.shape.num_rows, self.offset)
-        self.raw = placement.place_scores(self.plan, raw)
+        if training:
+            raw = scores(self.binned, self.offset, self.plan.shape.num_rows)
+            self.raw = placement.place_scores(self.plan, raw)
         self.eval_raws = tuple(
-            placement.replicate(self.plan, scores(one, len(one.bins)))
-            for one in self.eval_bins
+            placement.replicate(self.plan, scores(one, offset, len(one.bins)))
+            for one, offset in self.eval_bins
         )
 
     def until(
@@ -204,9 +218,9 @@ class Run:
     def _on_host(self, metric: Metric, one: Eval, raw: Array) -> float:
         with jax.enable_x64(True):
             used = np.flatnonzero(np.asarray(one.weight))
-            raw, target = np.asarray(raw)[:, used], np.asarray(one.target)[used]
-            prediction = np.asarray(self.plan.objective.link(raw))
-        return float(metric(prediction, raw, target, np.ones(len(used), np.float32)))
+            scores, target = np.asarray(raw)[:, used], np.asarray(one.target)[used]
+            prediction = np.asarray(self.plan.objective.link(jnp.asarray(scores)))
+        return float(metric(prediction, scores, target, np.ones_like(target)))
 
     def best_round(self, patience: int | None, tolerance: float) -> int | None:
         """Give the round, from 0, that early stopping would keep."""

@@ -1,50 +1,22 @@
 """What the XGBoost-style estimators have in common: settings, training, scores."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxlab.core.compilation import use_compilation_cache
 from jaxlab.core.errors import InputError
-from jaxlab.trees.binning import fit_binner
-from jaxlab.trees.boosting import Boosted, Evaluation, bin_rows, train
+from jaxlab.trees.boosting import Boosted, train
+from jaxlab.trees.dart import Dart, train_dart
 from jaxlab.trees.estimator import TreeEstimator
-from jaxlab.trees.inputs import hold_out, read_mesh, read_weight, seed_of, take_rows
+from jaxlab.trees.importance import importances, normalised
+from jaxlab.trees.inputs import Rows, check_range, hold_out, read_margin, read_weight
 from jaxlab.trees.objective import Objective
-from jaxlab.trees.progress import show_progress
-from jaxlab.trees.ranking import Groups
-from jaxlab.trees.settings import config_of, raw_base_score
-from jaxlab.trees.tree import Forest
+from jaxlab.trees.settings import config_of, dart_of, raw_base_score
 
-__all__ = ["Rows", "SecondOrderModel"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Rows to train on, or to watch."""
-
-    X: Any
-    target: np.ndarray  # float64 [n]
-    weight: np.ndarray | None = None
-    margin: np.ndarray | None = None  # raw scores to add to, [outputs, n]
-    qid: np.ndarray | None = None
-
-    def take(self, rows: np.ndarray) -> "Rows":
-        """Give some of the rows."""
-        return Rows(
-            take_rows(self.X, rows),
-            self.target[rows],
-            None if self.weight is None else self.weight[rows],
-            None if self.margin is None else self.margin[:, rows],
-            None if self.qid is None else self.qid[rows],
-        )
-
-    def take_target(self, target: np.ndarray) -> "Rows":
-        """Give the rows with other targets."""
-        return dataclasses.replace(self, target=target)
+__all__ = ["SecondOrderModel"]
 
 
 # The settings are fields, so that the signature of __init__ is what scikit-learn reads.
@@ -106,108 +78,84 @@ class SecondOrderModel(TreeEstimator):
     def _fit(
         self,
         rows: Rows,
-        objective: Objective,
-        evaluations: dict[str, Rows],
-        earlier: Any,
+        sets: dict[str, Rows],
+        earlier: TreeEstimator | None,
         verbose: int | None,
     ) -> None:
         """Train on rows that were checked."""
-        use_compilation_cache()
-        if earlier is None or not self.warm_start:
-            self._seed = seed_of(self.random_state)
+        objective = self._find_objective()
         names = list(getattr(self, "feature_names_in_", ()))
         config = config_of(self, objective, names, self.n_features_in_)
-        if self.early_stopping_rounds is not None and self.early_stopping_rounds < 1:
-            raise InputError(
-                f"early_stopping_rounds {self.early_stopping_rounds} is not at least 1"
-            )
-        if self.validation_fraction is not None and not evaluations:
+        config = self._begin(earlier, config)
+        if self.early_stopping_rounds is not None:
+            check_range(self, ("early_stopping_rounds",), 1)
+        if self.validation_fraction is not None and not sets:
             rows, held = self._hold_out(rows)
-            evaluations = {"validation_0": held}
-        if rows.weight is not None and (rows.weight == 0).any() and rows.qid is None:
-            rows = rows.take(np.flatnonzero(rows.weight))
-        init = None
-        if earlier is None:
-            self.binner_ = self._fit_binner(rows)
-        else:
-            self.binner_, init = earlier.binner_, earlier.forest_
-            done = init.num_rounds if earlier is self else 0
-            config = dataclasses.replace(config, num_rounds=config.num_rounds - done)
-            if config.num_rounds < 0:
-                raise InputError(
-                    f"n_estimators {self.n_estimators} is below the {done} rounds "
-                    "already there; with warm_start it counts them"
-                )
-        metrics = _as_list(self.eval_metric)
-        with show_progress(self.verbose if verbose is None else verbose) as watch:
-            boosted = train(
-                bin_rows(self.binner_, rows.X),
-                rows.target,
-                objective,
-                config,
-                jax.random.key(self._seed),
-                weight=rows.weight,
-                groups=self._groups(rows),
-                first=self._first(objective, rows),
-                init=init,
-                offset=rows.margin,
-                evaluations={
-                    name: Evaluation(
-                        bin_rows(self.binner_, one.X),
-                        one.target,
-                        one.weight,
-                        self._groups(one),
-                    )
-                    for name, one in evaluations.items()
-                },
-                metrics=metrics,
-                patience=self.early_stopping_rounds,
-                watch=watch,
-                mesh=read_mesh(self.mesh),
+            sets = {"validation_0": held}
+        boosted = self._train(
+            rows,
+            objective,
+            config,
+            sets,
+            earlier,
+            binning=self._binning(),
+            verbose=self.verbose if verbose is None else verbose,
+            trainer=self._trainer(earlier),
+            first=self._first(objective, rows),
+            metrics=_as_list(self.eval_metric),
+            patience=self.early_stopping_rounds,
+        )
+        if not self.enable_categorical and self.binner_.is_categorical.any():
+            raise InputError(
+                "X has columns of categories, but enable_categorical is False; set it, "
+                "or pass numbers"
             )
-        self.objective_ = objective
-        self._keep(boosted.forest)
-        self._keep_scores(boosted, list(evaluations), init)
+        self._keep_scores(boosted, list(sets), self.forest_.num_rounds)
 
     def _hold_out(self, rows: Rows) -> tuple[Rows, Rows]:
-        share = self.validation_fraction or 0.0
         first, second = hold_out(
-            len(rows.target), share, self._strata(rows), self._seed
+            len(rows.target), self.validation_fraction, self._strata(rows), self._seed
         )
         return rows.take(first), rows.take(second)
 
     def _strata(self, rows: Rows) -> np.ndarray | None:
         return None
 
-    def _groups(self, rows: Rows) -> Groups | None:
-        return None
+    def _binning(self) -> dict[str, Any]:
+        check_range(self, ("max_bin",), 2)
+        return {
+            "max_bins": min(int(self.max_bin), 255),
+            "categorical": self.categorical_features,
+        }
 
-    def _fit_binner(self, rows: Rows) -> Any:
-        if not isinstance(self.max_bin, int | np.integer) or not self.max_bin >= 2:
-            raise InputError(f"max_bin {self.max_bin!r} is not a number from 2 to 256")
-        binner = fit_binner(
-            rows.X,
-            max_bins=min(int(self.max_bin), 255),
-            weight=rows.weight,
-            categorical=self.categorical_features,
-            seed=self._seed,
+    def _trainer(self, earlier: TreeEstimator | None) -> Callable[..., Boosted]:
+        dart = dart_of(self)
+        if dart is None:
+            self._tree_weights: np.ndarray | None = None
+            return train
+        weights = getattr(earlier, "_tree_weights", None)
+        return functools.partial(self._train_dart, dart=dart, weights=weights)
+
+    def _train_dart(self, *args: Any, dart: Dart, weights: Any, **options: Any) -> Any:
+        boosted, self._tree_weights = train_dart(
+            *args, dart=dart, weights=weights, **options
         )
-        if not self.enable_categorical and binner.is_categorical.any():
-            place = int(np.argmax(binner.is_categorical))
-            raise InputError(
-                f"column {place} of X holds categories, but enable_categorical is "
-                "False; set it, or pass numbers"
-            )
-        return binner
+        return boosted
 
     def _first(self, objective: Objective, rows: Rows) -> np.ndarray | None:
+        """Give the raw scores to start from; None for the best constant."""
+        if rows.offset is not None:
+            if len(rows.offset) != objective.num_outputs:
+                raise InputError(
+                    f"base_margin has {len(rows.offset)} raw scores a row, but "
+                    f"objective {objective.name} has {objective.num_outputs}"
+                )
+            return np.zeros(objective.num_outputs)
         if self.base_score is not None:
             return raw_base_score(objective, self.base_score)
-        return None if rows.margin is None else np.zeros(objective.num_outputs)
+        return None
 
-    def _keep_scores(
-        self, boosted: Boosted, names: Sequence[str], init: Forest | None
-    ) -> None:
+    def _keep_scores(self, boosted: Boosted, names: list[str], rounds: int) -> None:
         self.evals_result_: dict[str, dict[str, list[float]]] = {}
         for key, values in boosted.scores.items():
             name = next(n for n in names if key.startswith(f"{n}-"))
@@ -216,8 +164,7 @@ class SecondOrderModel(TreeEstimator):
         self._best = None
         if boosted.best_round is not None:
             last = list(boosted.scores.values())[-1]
-            begun = 0 if init is None else init.num_rounds
-            self._best = (begun + boosted.best_round, last[boosted.best_round])
+            self._best = (rounds - 1, last[boosted.best_round])
 
     def evals_result(self) -> dict[str, dict[str, list[float]]]:
         """Give the metrics of each round, by set and metric."""
@@ -225,17 +172,19 @@ class SecondOrderModel(TreeEstimator):
 
     @property
     def best_iteration(self) -> int:
-        """The round, from 0, that early stopping kept the forest of."""
-        if getattr(self, "_best", None) is None:
-            raise AttributeError("best_iteration needs a fit with early stopping")
-        return self._best[0]
+        """The round, from 0, up to which early stopping kept the trees."""
+        return self._of_best_round()[0]
 
     @property
     def best_score(self) -> float:
         """The metric of the best round."""
-        if getattr(self, "_best", None) is None:
-            raise AttributeError("best_score needs a fit with early stopping")
-        return self._best[1]
+        return self._of_best_round()[1]
+
+    def _of_best_round(self) -> tuple[int, float]:
+        best = getattr(self, "_best", None)
+        if best is None:
+            raise AttributeError("a best round needs a fit with early stopping")
+        return best
 
     @property
     def intercept_(self) -> np.ndarray:
@@ -245,16 +194,14 @@ class SecondOrderModel(TreeEstimator):
     @property
     def feature_importances_(self) -> np.ndarray:
         """Importances of kind `importance_type` [features], adding up to 1."""
-        found = self._importances(self.importance_type)
-        total = found.sum()
-        return found / total if total > 0 else found
+        kind = self.importance_type
+        return normalised(importances(self.forest_, self.n_features_in_, kind))
 
-    def apply(self, X: Any, iteration_range: Any = None) -> np.ndarray:
+    def apply(self, X: Any, *, iteration_range: Any = None) -> np.ndarray:
         """Give the leaf of each row in each tree, int32 [rows, trees]."""
         bins = self._bins(X)
         begin, end = self._range(iteration_range) or (0, self.forest_.num_rounds)
-        part = self._predictor_of(self.forest_.rounds(end, begin))
-        return part.leaves(bins)
+        return self._predictor_of(self.forest_.rounds(end, begin)).leaves(bins)
 
     def _range(self, iteration_range: Any) -> tuple[int, int] | None:
         if iteration_range is None:
@@ -268,68 +215,50 @@ class SecondOrderModel(TreeEstimator):
             )
         return begin, end
 
-    def _margin(self, margin: Any, num_rows: int) -> np.ndarray | None:
-        """Read base_margin, [n] or [n, outputs], to [outputs, n]."""
-        if margin is None:
-            return None
-        found = np.asarray(margin, np.float32)
-        found = found[None] if found.ndim == 1 else found.T
-        if found.shape[1] != num_rows or not np.isfinite(found).all():
-            raise InputError(
-                f"base_margin has shape {np.shape(margin)}; give one finite raw score "
-                f"for each of the {num_rows} rows (and output)"
-            )
-        return found
-
     def _scores(
         self, X: Any, iteration_range: Any = None, base_margin: Any = None
     ) -> np.ndarray:
+        rounds = None
+        if iteration_range is not None and hasattr(self, "forest_"):
+            rounds = self._range(iteration_range)
         start = None
         if base_margin is not None:
-            start = self._margin(base_margin, len(base_margin))
-        return self._raw(X, rounds=self._range(iteration_range), start=start)
-
-    def _staged(self, X: Any) -> Iterator[np.ndarray]:
-        return self._staged_raw(X)
+            start = read_margin(base_margin, len(base_margin))
+        return self._raw(X, rounds, start)
 
     def _read_earlier(self, xgb_model: Any) -> Any:
         """Find the model to go on from, if any."""
-        if xgb_model is not None:
-            if isinstance(xgb_model, str):
-                xgb_model = type(self)().load_model(xgb_model)
-            if not hasattr(xgb_model, "forest_"):
-                raise InputError("xgb_model was not fitted; fit it, or give a file")
-            return xgb_model
-        return self if self.warm_start and hasattr(self, "forest_") else None
-
-    def _read_rows(
-        self, X: Any, target: np.ndarray, weight: Any, margin: Any = None
-    ) -> Rows:
-        return Rows(
-            X,
-            target,
-            read_weight(weight, len(target)),
-            self._margin(margin, len(target)),
-        )
+        if xgb_model is None:
+            return self if self.warm_start and hasattr(self, "forest_") else None
+        if not isinstance(xgb_model, TreeEstimator):
+            xgb_model = type(self)(**self.get_params()).load_model(xgb_model)
+        if not hasattr(xgb_model, "forest_"):
+            raise InputError("xgb_model was not fitted; fit it, or give a file")
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(xgb_model, name):
+                setattr(self, name, getattr(xgb_model, name))
+        return xgb_model
 
     def _read_evaluations(
-        self, eval_set: Any, weights: Any, read_target: Any
+        self,
+        eval_set: Any,
+        weights: Any,
+        read_target: Callable[[Any, str], np.ndarray],
     ) -> dict[str, Rows]:
         """Read rows to watch: `validation_0` and so on."""
-        if eval_set is None:
-            return {}
-        sets = list(eval_set)
+        sets = list(eval_set or ())
         weights = [None] * len(sets) if weights is None else list(weights)
         if len(weights) != len(sets) or any(len(pair) != 2 for pair in sets):
             raise InputError(
-                "eval_set is a list of pairs (X, y), with a list of weights as long"
+                f"eval_set of {len(sets)} cannot be used with {len(weights)} weights; "
+                "give a list of pairs (X, y), and a list of weights as long"
             )
         found = {}
         for number, ((X, y), weight) in enumerate(zip(sets, weights, strict=True)):
             name = f"validation_{number}"
-            self._read_features(X, reset=False)
+            X = self._read_features(X, reset=False)
             target = read_target(y, name)
-            found[name] = self._read_rows(X, target, weight)
+            found[name] = Rows(X, target, read_weight(weight, len(target)))
         return found
 
 

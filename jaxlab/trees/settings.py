@@ -1,6 +1,5 @@
 """XGBoost's settings, as the functional core has them."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,21 +9,12 @@ from jaxlab.core.errors import InputError
 from jaxlab.trees import losses
 from jaxlab.trees.boosting import Config
 from jaxlab.trees.catalogue import find_objective, settings_of
-from jaxlab.trees.inputs import check_range, feature_places
+from jaxlab.trees.dart import Dart
+from jaxlab.trees.inputs import check_range, feature_places, read_choice
 from jaxlab.trees.objective import Objective
 
-__all__ = ["config_of", "objective_of", "raw_base_score", "read_choice"]
-
-
-def read_choice(name: str, value: Any, choices: Sequence[str]) -> Any:
-    """Give a value back if it is one of the choices.
-
-    Raises:
-        InputError: If it is not.
-    """
-    if value not in choices:
-        raise InputError(f"{name} {value!r} is not one of {', '.join(choices)}")
-    return value
+__all__ = ["config_of", "dart_of", "objective_of", "raw_base_score"]
+__all__ += ["raw_scores"]
 
 
 def config_of(
@@ -43,14 +33,14 @@ def config_of(
     """
     at_least_0 = ("min_child_weight", "reg_lambda", "reg_alpha", "gamma")
     shares = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
-    check_range(estimator, at_least_0, 0, math.inf, open_low=False)
-    check_range(estimator, ("learning_rate",), 0, math.inf, open_low=True)
-    check_range(estimator, shares, 0, 1, open_low=True)
-    check_range(estimator, ("max_depth", "max_leaves"), 0, math.inf, open_low=False)
-    check_range(estimator, ("n_estimators",), 1, math.inf, open_low=False)
+    check_range(estimator, at_least_0, 0)
+    check_range(estimator, ("learning_rate",), 0, above=True)
+    check_range(estimator, shares, 0, 1, above=True)
+    check_range(estimator, ("max_depth", "max_leaves"), 0)
+    check_range(estimator, ("n_estimators",), 1)
     step = estimator.max_delta_step
     if step is not None:
-        check_range(estimator, ("max_delta_step",), 0, math.inf, open_low=False)
+        check_range(estimator, ("max_delta_step",), 0)
     policy = read_choice(
         "grow_policy", estimator.grow_policy, ("depthwise", "lossguide")
     )
@@ -58,7 +48,7 @@ def config_of(
         "sampling_method", estimator.sampling_method, ("uniform", "goss")
     )
     if method == "goss":
-        check_range(estimator, ("top_rate", "other_rate"), 0, 1, open_low=True)
+        check_range(estimator, ("top_rate", "other_rate"), 0, 1, above=True)
         if estimator.top_rate + estimator.other_rate > 1:
             raise InputError(
                 f"top_rate {estimator.top_rate} and other_rate {estimator.other_rate} "
@@ -113,6 +103,23 @@ def _monotone(
     return tuple(int(sign) for sign in signs)
 
 
+def dart_of(estimator: Any) -> Dart | None:
+    """Read the settings of DART, if the booster is one."""
+    if read_choice("booster", estimator.booster, ("gbtree", "dart")) == "gbtree":
+        return None
+    check_range(estimator, ("rate_drop", "skip_drop"), 0, 1)
+    sampling, scaling = ("uniform", "weighted"), ("tree", "forest")
+    return Dart(
+        rate_drop=float(estimator.rate_drop),
+        skip_drop=float(estimator.skip_drop),
+        one_drop=bool(estimator.one_drop),
+        by_weight=read_choice("sample_type", estimator.sample_type, sampling)
+        == "weighted",
+        as_forest=read_choice("normalize_type", estimator.normalize_type, scaling)
+        == "forest",
+    )
+
+
 def objective_of(
     estimator: Any, name: Any, num_classes: int | None, link: Any
 ) -> Objective:
@@ -131,25 +138,37 @@ def objective_of(
     return find_objective(name, num_classes=num_classes, **settings)
 
 
-def raw_base_score(objective: Objective, base_score: Any) -> np.ndarray:
-    """Give raw scores [outputs] of a prediction: log odds of a probability and so on.
+def raw_scores(objective: Objective, prediction: np.ndarray) -> np.ndarray:
+    """Invert the link: log odds of a probability, the logarithm of a mean.
 
-    A link of the user's own is not inverted: then it is the raw score itself.
+    A link of the user's own is not inverted: then predictions are raw scores.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if objective.link in (losses.exp, losses.softmax):
+            return np.log(prediction)
+        if objective.link is losses.sigmoid:
+            return np.log(prediction) - np.log1p(-prediction)
+        if objective.link is losses.sigmoid_of_double:
+            return 0.5 * (np.log(prediction) - np.log1p(-prediction))
+    return prediction
+
+
+def raw_base_score(objective: Objective, base_score: Any) -> np.ndarray:
+    """Give the raw scores [outputs] of one prediction for all rows.
 
     Raises:
         InputError: If it has no raw score.
     """
-    score = np.broadcast_to(np.asarray(base_score, np.float64), objective.num_outputs)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if objective.link in (losses.exp, losses.softmax):
-            score = np.log(score)
-        elif objective.link is losses.sigmoid:
-            score = np.log(score) - np.log1p(-score)
-        elif objective.link is losses.sigmoid_of_double:
-            score = 0.5 * (np.log(score) - np.log1p(-score))
-    if not np.isfinite(score).all():
+    given = np.asarray(base_score, np.float64)
+    found = raw_scores(objective, given)
+    if not np.isfinite(found).all() or found.shape not in (
+        (),
+        (objective.num_outputs,),
+    ):
         raise InputError(
             f"base_score {base_score!r} is no prediction of objective "
-            f"{objective.name}; give a probability between 0 and 1, or a positive mean"
+            f"{objective.name}; give one number, or one for each of "
+            f"{objective.num_outputs} outputs: a probability between 0 and 1 for "
+            "classes, a positive mean for logarithmic links"
         )
-    return score
+    return np.broadcast_to(found, objective.num_outputs)

@@ -5,26 +5,31 @@ they mean stands at their fields in `jaxlab.trees.second_order`. An objective is
 (`jaxlab.trees.catalogue.NAMES`) or any JAX function `loss(raw, target)` of one row.
 """
 
+import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import RegressorMixin
 
 from jaxlab.core.errors import InputError
-from jaxlab.trees.estimator import link_scores
-from jaxlab.trees.inputs import encode_labels, read_labels, read_numbers
+from jaxlab.trees.classes import BoostedClassifier
+from jaxlab.trees.estimator import by_row, link_scores
+from jaxlab.trees.inputs import (
+    Rows,
+    encode_labels,
+    hold_out,
+    read_margin,
+    read_numbers,
+    read_weight,
+)
 from jaxlab.trees.objective import Objective
 from jaxlab.trees.ranking import Groups, make_groups
-from jaxlab.trees.second_order import Rows, SecondOrderModel
+from jaxlab.trees.second_order import SecondOrderModel
 from jaxlab.trees.settings import objective_of
 
 __all__ = ["XGBoostClassifier", "XGBoostRanker", "XGBoostRegressor"]
-
-
-def _by_row(scores: np.ndarray) -> np.ndarray:
-    """Give [n] for one output, [n, outputs] for several."""
-    return scores[0] if len(scores) == 1 else scores.T
 
 
 class XGBoostRegressor(RegressorMixin, SecondOrderModel):
@@ -59,13 +64,16 @@ class XGBoostRegressor(RegressorMixin, SecondOrderModel):
             InputError: If data or settings cannot be used.
         """
         earlier = self._read_earlier(xgb_model)
-        X = self._read_features(X, reset=True)
-        rows = self._read_rows(X, read_numbers(y), sample_weight, base_margin)
+        X = self._read_features(X, reset=earlier is None)
+        target = read_numbers(y)
+        weight = read_weight(sample_weight, len(target))
+        rows = Rows(X, target, weight, read_margin(base_margin, len(target))).used()
         sets = self._read_evaluations(eval_set, sample_weight_eval_set, read_numbers)
-        name = self.objective or "reg:squarederror"
-        objective = objective_of(self, name, None, self.link)
-        self._fit(rows, objective, sets, earlier, verbose)
+        self._fit(rows, sets, earlier, verbose)
         return self
+
+    def _find_objective(self) -> Objective:
+        return objective_of(self, self.objective or "reg:squarederror", None, self.link)
 
     def predict(
         self,
@@ -84,17 +92,15 @@ class XGBoostRegressor(RegressorMixin, SecondOrderModel):
             base_margin: Raw scores to add to.
         """
         raw = self._scores(X, iteration_range, base_margin)
-        if output_margin:
-            return _by_row(raw.astype(np.float64))
-        return _by_row(link_scores(self.objective_, raw))
+        return by_row(raw if output_margin else link_scores(self.objective_, raw))
 
     def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
         """Predict after each round."""
         for raw in self._staged_raw(X):
-            yield _by_row(link_scores(self.objective_, raw))
+            yield by_row(link_scores(self.objective_, raw))
 
 
-class XGBoostClassifier(ClassifierMixin, SecondOrderModel):
+class XGBoostClassifier(BoostedClassifier, SecondOrderModel):
     """Classification, by default with the logistic loss, softmax for three or more.
 
     Attributes:
@@ -115,30 +121,14 @@ class XGBoostClassifier(ClassifierMixin, SecondOrderModel):
     ) -> "XGBoostClassifier":
         """Train; see `XGBoostRegressor.fit`. Labels may be of any type."""
         earlier = self._read_earlier(xgb_model)
-        X = self._read_features(X, reset=True)
-        classes, places = read_labels(y)
-        rows = self._read_rows(X, places, sample_weight, base_margin)
-        classes, rows = _without_unused(classes, rows)
-        if len(classes) < 2:
-            raise InputError(
-                f"y holds only one class, {classes.tolist()}, among the rows of "
-                "positive weight; classification needs at least two classes"
-            )
-        if earlier is not None and not np.array_equal(earlier.classes_, classes):
-            raise InputError(
-                f"y has classes {classes.tolist()}, but the model to go on from "
-                f"{earlier.classes_.tolist()}; give it the same labels"
-            )
-        self.classes_ = classes
-        sets = self._read_evaluations(
-            eval_set,
-            sample_weight_eval_set,
-            lambda y, name: encode_labels(y, classes, name).astype(np.float64),
-        )
-        self._fit(self._scaled(rows), self._objective(), sets, earlier, verbose)
+        X = self._read_features(X, reset=earlier is None)
+        rows = self._read_rows(X, y, sample_weight, earlier, base_margin)
+        read_target = functools.partial(_read_places, self.classes_)
+        sets = self._read_evaluations(eval_set, sample_weight_eval_set, read_target)
+        self._fit(self._scaled(rows), sets, earlier, verbose)
         return self
 
-    def _objective(self) -> Objective:
+    def _find_objective(self) -> Objective:
         several = len(self.classes_) > 2
         name = self.objective or "binary:logistic"
         if several and name == "binary:logistic":
@@ -158,24 +148,16 @@ class XGBoostClassifier(ClassifierMixin, SecondOrderModel):
             )
         weight = np.ones(len(rows.target)) if rows.weight is None else rows.weight
         weight = np.where(rows.target == 1, weight * scale, weight)
-        return Rows(rows.X, rows.target, weight, rows.margin)
+        return dataclasses.replace(rows, weight=weight)
 
     def _strata(self, rows: Rows) -> np.ndarray | None:
         return rows.target
-
-    def _probabilities(self, raw: np.ndarray) -> np.ndarray:
-        found = link_scores(self.objective_, raw)
-        return np.stack([1 - found[0], found[0]], axis=1) if len(raw) == 1 else found.T
 
     def predict_proba(
         self, X: Any, *, iteration_range: Any = None, base_margin: Any = None
     ) -> np.ndarray:
         """Give the probability of each class, float64 [n, classes]."""
         return self._probabilities(self._scores(X, iteration_range, base_margin))
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Give raw scores: [n] for two classes, else [n, classes]."""
-        return _by_row(self._scores(X).astype(np.float64))
 
     def predict(
         self,
@@ -187,33 +169,11 @@ class XGBoostClassifier(ClassifierMixin, SecondOrderModel):
     ) -> np.ndarray:
         """Give the most probable class, or raw scores; see `XGBoostRegressor`."""
         raw = self._scores(X, iteration_range, base_margin)
-        if output_margin:
-            return _by_row(raw.astype(np.float64))
-        return self.classes_[self._probabilities(raw).argmax(1)]
-
-    def staged_predict_proba(self, X: Any) -> Iterator[np.ndarray]:
-        """Give probabilities after each round."""
-        for raw in self._staged_raw(X):
-            yield self._probabilities(raw)
-
-    def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
-        """Give the most probable class after each round."""
-        for probabilities in self.staged_predict_proba(X):
-            yield self.classes_[probabilities.argmax(1)]
-
-    def staged_decision_function(self, X: Any) -> Iterator[np.ndarray]:
-        """Give raw scores after each round."""
-        for raw in self._staged_raw(X):
-            yield _by_row(raw.astype(np.float64))
+        return by_row(raw) if output_margin else self._labels(self._probabilities(raw))
 
 
-def _without_unused(classes: np.ndarray, rows: Rows) -> tuple[np.ndarray, Rows]:
-    """Leave out rows of weight 0, and the classes that only they have."""
-    if rows.weight is None or rows.weight.all():
-        return classes, rows.take_target(rows.target.astype(np.float64))
-    rows = rows.take(np.flatnonzero(rows.weight))
-    used, places = np.unique(rows.target, return_inverse=True)
-    return classes[used], rows.take_target(places.astype(np.float64))
+def _read_places(classes: np.ndarray, y: Any, name: str) -> np.ndarray:
+    return encode_labels(y, classes, name)
 
 
 class XGBoostRanker(SecondOrderModel):
@@ -243,7 +203,8 @@ class XGBoostRanker(SecondOrderModel):
             group: Numbers of rows of the queries, one query after the other.
             qid: Or the query of each row, in any order. Without both, all rows are one
                 query.
-            query_weight: Of queries, in the order of `group` or sorted by `qid`.
+            query_weight: Of queries, in the order of `group` or sorted by `qid`. (Its
+                rows pair up, so that a weight of rows would have no meaning.)
             eval_set: Pairs (X, y) to watch.
             eval_group: Their group sizes.
             eval_qid: Or their queries.
@@ -251,71 +212,72 @@ class XGBoostRanker(SecondOrderModel):
             base_margin: Raw scores to start from.
             xgb_model: A fitted model, or its file, to go on from.
             verbose: In place of the setting.
+
+        Raises:
+            InputError: If data or settings cannot be used.
         """
         earlier = self._read_earlier(xgb_model)
-        X = self._read_features(X, reset=True)
-        rows = self._read_queries(X, y, group, qid, query_weight, base_margin)
-        sets = list(eval_set or ())
-        evaluations = {}
-        for number, (X_eval, y_eval) in enumerate(sets):
-            parts = (
-                None if given is None else given[number]
-                for given in (eval_group, eval_qid, query_weight_eval_set)
+        X = self._read_features(X, reset=earlier is None)
+        rows = _read_queries(X, y, group, qid, query_weight, base_margin)
+        sets = {}
+        given = (eval_group, eval_qid, query_weight_eval_set)
+        for number, (X_eval, y_eval) in enumerate(eval_set or ()):
+            sizes, ids, weights = (one and one[number] for one in given)
+            X_eval, name = (
+                self._read_features(X_eval, reset=False),
+                f"validation_{number}",
             )
-            self._read_features(X_eval, reset=False)
-            name = f"validation_{number}"
-            evaluations[name] = self._read_queries(X_eval, y_eval, *parts, name=name)
-        objective = objective_of(self, self.objective or "rank:ndcg", None, self.link)
-        self._fit(rows, objective, evaluations, earlier, verbose)
+            sets[name] = _read_queries(X_eval, y_eval, sizes, ids, weights, name=name)
+        self._fit(rows, sets, earlier, verbose)
         return self
 
-    def _read_queries(
-        self,
-        X: Any,
-        y: Any,
-        group: Any,
-        qid: Any,
-        weight: Any,
-        margin: Any = None,
-        name: str = "y",
-    ) -> Rows:
-        target = read_numbers(y, name)
-        size = len(target)
-        if group is not None and qid is not None:
-            raise InputError("group and qid say the same; give one of them")
-        if group is not None:
-            group = np.asarray(group, np.int64)
-            if (group < 0).any() or group.sum() != size:
-                raise InputError(
-                    f"group adds up to {group.sum()} rows, but there are {size}; give "
-                    "the number of rows of each query"
-                )
-            qid = np.repeat(np.arange(len(group)), group)
-        qid = np.zeros(size, np.int64) if qid is None else np.asarray(qid)
-        if qid.shape != (size,):
-            raise InputError(f"qid has shape {qid.shape}, expected {(size,)}")
-        queries, place = np.unique(qid, return_inverse=True)
-        if weight is not None and len(weight) == len(queries) != size:
-            weight = np.asarray(weight)[place]
-        rows = self._read_rows(X, target, weight, margin)
-        return Rows(rows.X, rows.target, rows.weight, rows.margin, place)
+    def _find_objective(self) -> Objective:
+        return objective_of(self, self.objective or "rank:ndcg", None, self.link)
 
     def _groups(self, rows: Rows) -> Groups | None:
         return make_groups(rows.target, qid=rows.qid, exponential=self.ndcg_exp_gain)
 
     def _hold_out(self, rows: Rows) -> tuple[Rows, Rows]:
         """Hold out whole queries."""
-        from jaxlab.trees.inputs import hold_out
-
-        assert rows.qid is not None
-        share = self.validation_fraction or 0.0
-        _, second = hold_out(int(rows.qid.max()) + 1, share, None, self._seed)
-        is_held = np.isin(rows.qid, second)
+        qid = np.asarray(rows.qid)
+        share = self.validation_fraction
+        _, held = hold_out(int(qid.max()) + 1, share, None, self._seed)
+        is_held = np.isin(qid, held)
         return rows.take(np.flatnonzero(~is_held)), rows.take(np.flatnonzero(is_held))
 
     def predict(
         self, X: Any, *, iteration_range: Any = None, base_margin: Any = None
     ) -> np.ndarray:
         """Give scores that rank the rows of a query, float64 [n]."""
-        raw = self._scores(X, iteration_range, base_margin)
-        return _by_row(raw.astype(np.float64))
+        return by_row(self._scores(X, iteration_range, base_margin))
+
+
+def _read_queries(
+    X: Any,
+    y: Any,
+    group: Any,
+    qid: Any,
+    weight: Any,
+    margin: Any = None,
+    name: str = "y",
+) -> Rows:
+    """Read rows of queries; their numbers count from 0."""
+    target = read_numbers(y, name)
+    size = len(target)
+    if group is not None and qid is not None:
+        raise InputError("group and qid say the same; give one of them")
+    if group is not None:
+        group = np.asarray(group, np.int64)
+        if (group < 0).any() or group.sum() != size:
+            raise InputError(
+                f"group adds up to {group.sum()} rows, but there are {size}; give the "
+                "number of rows of each query"
+            )
+        qid = np.repeat(np.arange(len(group)), group)
+    qid = np.zeros(size, np.int64) if qid is None else np.asarray(qid)
+    if qid.shape != (size,):
+        raise InputError(f"qid has shape {qid.shape}, expected {(size,)}; one a row")
+    queries, place = np.unique(qid, return_inverse=True)
+    by_query = read_weight(weight, len(queries))
+    weights = None if by_query is None else by_query[place]
+    return Rows(X, target, weights, read_margin(margin, size), place)
