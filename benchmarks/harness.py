@@ -32,6 +32,13 @@ class Timing:
         return statistics.median(self.warm)
 
 
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """Give what a call returns, and its seconds."""
+    before = time.perf_counter()
+    found = call()
+    return found, time.perf_counter() - before
+
+
 def take_turns(candidates: dict[str, Candidate], repeats: int) -> dict[str, Timing]:
     """Time candidates by turns.
 
@@ -80,20 +87,27 @@ def _lines(path: str) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def report(name: str, title: str, rows: list[dict[str, Any]]) -> None:
-    """Print a table and write `results/NAME.json`."""
-    facts = machine()
+def table_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """Lay rows out in columns under their names."""
     columns = list(rows[0])
     cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    print(f"\n{title}")
-    print("  " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+    lines = []
     for line in cells:
         first, *rest = (
             cell.ljust(width) if not i else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
-        print("  " + "   ".join([first, *rest]))
+        lines.append("  " + "   ".join([first, *rest]))
+    return lines
+
+
+def report(name: str, title: str, rows: list[dict[str, Any]]) -> None:
+    """Print a table and write `results/NAME.json`."""
+    facts = machine()
+    print(f"\n{title}")
+    print("  " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+    print("\n".join(table_lines(rows)))
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}.json"
     data = {"title": title, "machine": facts, "rows": rows}

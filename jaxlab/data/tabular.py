@@ -33,6 +33,33 @@ class Rows:
     def __len__(self) -> int:
         return len(self.target)
 
+    def split(
+        self, rate: float, seed: int = 0, stratify: bool = False
+    ) -> tuple["Rows", "Rows"]:
+        """Hold out more rows, to watch while training.
+
+        Args:
+            rate: Share of the rows held out, over 0 and below 1.
+            seed: Of the rows held out.
+            stratify: Draw of each class in proportion.
+
+        Returns:
+            The rows that are left, and those held out, in their order.
+
+        Raises:
+            InputError: If the rate is out of range, or there are not two rows.
+        """
+        if not 0 < rate < 1 or len(self) < 2:
+            raise InputError(
+                f"share {rate} of {len(self)} rows cannot be held out; it must be over "
+                "0 and below 1, as 0.1, and of at least 2 rows"
+            )
+        is_held = _drawn(self.target, stratify, rate, seed)
+        left, held = (
+            Rows(self.features[part], self.target[part]) for part in (~is_held, is_held)
+        )
+        return left, held
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -219,7 +246,13 @@ def _held_out(
         return np.arange(count) >= len(loaded.places[0][1])
     if count < 2:
         raise InputError(f"table {name} has one row; it needs two or more")
-    held = min(max(round(test_rate * count), 1), count - 1)
+    return _drawn(goal, stratify, test_rate, seed)
+
+
+def _drawn(goal: np.ndarray, stratify: bool, rate: float, seed: int) -> np.ndarray:
+    """Draw rows, bool (n,)."""
+    count = len(goal)
+    held = min(max(round(rate * count), 1), count - 1)
     order = np.random.default_rng(seed).permutation(count)
     if stratify:
         order = order[np.argsort(goal[order], kind="stable")]

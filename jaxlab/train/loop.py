@@ -51,6 +51,7 @@ def fit(
     evaluate: Callable[[PyTree], dict[str, float]] | None = None,
     eval_every: int = 0,
     best: str = "",
+    is_done: Callable[[PyTree], bool] | None = None,
 ) -> PyTree:
     """Train from the newest checkpoint of the run, or from `state`, to the last step.
 
@@ -59,7 +60,8 @@ def fit(
     state equals that of an uninterrupted one bit for bit.
 
     Args:
-        step: A compiled `step(state, batch) -> state, metrics`; metrics are scalars.
+        step: A compiled `step(state, batch) -> state, metrics`; metrics are scalars,
+            logged as `train/NAME` unless their names say another set (`test/NAME`).
         state: The initial state, laid out as the step wants it.
         batches: Gives an iterator over the batches from a step on.
         steps: Updates of the whole run.
@@ -70,6 +72,7 @@ def fit(
         eval_every: Updates between evaluations; 0: only after the last.
         best: The evaluated metric whose largest value (with a leading `-`: smallest)
             marks the best checkpoint.
+        is_done: Tells from a state, after each update, that training may end early.
 
     Returns:
         The last state. The run folder then holds its learning curves.
@@ -82,9 +85,10 @@ def fit(
     """
     if steps < 1:
         raise InputError(f"steps {steps} must be at least 1")
-    return _Loop(step, batches, steps, batch_size, run, evaluate, eval_every, best).run(
-        state
+    loop = _Loop(
+        *(step, batches, steps, batch_size, run, evaluate, eval_every, best, is_done)
     )
+    return loop.run(state)
 
 
 class _Loop:
@@ -98,8 +102,10 @@ class _Loop:
         evaluate: Callable[[PyTree], dict[str, float]] | None,
         eval_every: int,
         best: str,
+        is_done: Callable[[PyTree], bool] | None,
     ) -> None:
         self.step, self.batches, self.steps = step, batches, steps
+        self.is_done = is_done or (lambda state: False)
         self.folder, self.evaluate, self.eval_every = run, evaluate, eval_every
         self.best_name = best.removeprefix("-")
         self.best_sign = -1.0 if best.startswith("-") else 1.0
@@ -144,6 +150,8 @@ class _Loop:
         self.sums, self.count = meta["sums"], meta["count"]
         self.earlier_seconds = meta["training_seconds"]
         self.folder.earlier_seconds = meta["total_seconds"]
+        if start and self.is_done(state):
+            self.steps = start
         self.folder.was_finished = start >= self.steps
         self.folder.resume_metrics(start)
         return state, start
@@ -172,7 +180,7 @@ class _Loop:
             if len(self.pending) > 2:  # stay at most two updates ahead of the device
                 jax.block_until_ready(self.pending[-3])
             progress.step(done)
-            is_last = done == self.steps
+            is_last = self._is_last(done, state, progress)
             stops = not is_last and self._agree(interrupts.received, done)
             if is_last or done % options.log_every == 0:
                 self._write_row(done, progress)
@@ -184,7 +192,15 @@ class _Loop:
                 self._save(done, state)
             if stops:
                 self._stop(done, stops)
+            if is_last:
+                break
         return state
+
+    def _is_last(self, done: int, state: PyTree, progress: Progress) -> bool:
+        if done < self.steps and self.is_done(state):
+            progress.say(f"step {done}/{self.steps}  ends early")
+            self.steps = done
+        return done == self.steps
 
     def _agree(self, received: int | None, done: int) -> int:
         """Give the signal to stop for, the same on all processes."""
@@ -211,7 +227,10 @@ class _Loop:
 
     def _write_row(self, done: int, progress: Progress) -> None:
         self._fetch(done)
-        row = {f"train/{name}": total / self.count for name, total in self.sums.items()}
+        row = {
+            name if "/" in name else f"train/{name}": total / self.count
+            for name, total in self.sums.items()
+        }
         row["seconds"] = round(self._training_seconds(), 3)
         self.sums, self.count = {}, 0
         self.folder.log(done, row)

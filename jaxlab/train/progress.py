@@ -73,8 +73,15 @@ class Progress(Protocol):
         """Leave the display in its last state."""
 
 
+_SHOWN = ("loss", "accuracy", "auc", "rmse")  # what names of metrics to show end in
+
+
 def _short(name: str) -> str:
     return name.removeprefix("train/")
+
+
+def _is_held_out(name: str) -> bool:
+    return not name.startswith("train/")
 
 
 class _Shared:
@@ -96,8 +103,8 @@ class _Shared:
     def _keep(self, values: dict[str, float]) -> None:
         shown = [
             f"{_short(name)} {values[name]:.4g}"
-            for name in values
-            if _short(name) in ("loss", "accuracy") or name.endswith("_loss")
+            for name in sorted(values, key=_is_held_out)
+            if name.endswith(_SHOWN)
         ]
         self._loss = "  ".join(shown) or self._loss
 

@@ -27,6 +27,14 @@ from jaxlab.trees.tree import Forest
 __all__ = ["Binned", "Boosted", "Config", "Evaluation", "Progress", "bin_rows", "boost"]
 __all__ += ["prepare", "train"]
 
+# Name, least and greatest value, and whether the least one itself will do.
+_RANGES = (
+    *((name, 0.0, np.inf, True) for name in ("learning_rate", "l2", "l1")),
+    *((name, 0.0, np.inf, True) for name in ("min_gain", "min_hessian")),
+    *((f"colsample_by{part}", 0.0, 1.0, False) for part in ("tree", "level", "node")),
+    ("subsample", 0.0, 1.0, False),
+)
+
 
 def bin_rows(binner: Binner, X: Any) -> Binned:
     """Put rows in bins, padded to a size that other data sets share."""
@@ -169,6 +177,16 @@ def _check(
                 f"weight goes from {weight.min()} to {weight.max()}; weights must be "
                 "finite, not negative, and not all 0"
             )
+    _check_settings(config)
+
+
+def _check_settings(config: Config) -> None:
+    for name, least, most, may_be_least in _RANGES:
+        value = getattr(config, name)
+        if not least <= value <= most or (value == least and not may_be_least):
+            low = f"{'at least' if may_be_least else 'above'} {least:g}"
+            high = "" if most == np.inf else f" and at most {most:g}"
+            raise InputError(f"{name} {value} must be {low}{high}")
     if not config.max_depth and not config.max_leaves:
         raise InputError(
             "max_depth 0 and max_leaves 0 would let a tree grow without end; give one"

@@ -81,6 +81,26 @@ class TreeEstimator(BaseEstimator):
         self._keep(self.forest_)
         return self
 
+    @classmethod
+    def from_forest(
+        cls, forest: Forest, binner: Binner, classes: Any = None, **settings: Any
+    ) -> Any:
+        """Make a fitted estimator of a forest that the functional core has grown.
+
+        Args:
+            forest: Trees.
+            binner: Of their features.
+            classes: Labels of a classifier, by output (of two: the first, the second).
+            settings: Of the estimator; the objective is one of them.
+        """
+        model = cls(**settings)
+        model.binner_, model.n_features_in_ = binner, binner.num_features
+        if classes is not None:
+            model.classes_ = np.asarray(classes)
+        model.objective_ = model._find_objective()
+        model._keep(forest)
+        return model
+
     def _find_objective(self) -> Objective:
         """Find the objective of the settings (and classes)."""
         raise NotImplementedError

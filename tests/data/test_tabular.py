@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.data.tabular import EMBEDDED, MAX_CATEGORIES, find_table
+from jaxlab.data.tabular import EMBEDDED, MAX_CATEGORIES, Rows, find_table
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Where tables as NAME/NAME.csv.gz lie, if this machine has some.
@@ -388,3 +388,15 @@ def test_real_tables_are_read_as_their_descriptions_say(name, target, line):
         pytest.skip(f"no tables in {REAL}; set JAXLAB_TABULAR_DIR")
     table = find_table(name, str(REAL), target=target)
     assert str(table).startswith(f"{name}: {line}")
+
+
+def test_rows_can_be_split_once_more(rng):
+    rows = Rows(rng.normal(size=(50, 2)), np.repeat(np.arange(5), 10))
+    left, held = rows.split(0.2, seed=1, stratify=True)
+    assert np.bincount(held.target).tolist() == [2] * 5
+    whole = np.concatenate([left.features, held.features])
+    assert sorted(map(tuple, whole)) == sorted(map(tuple, rows.features))
+    again = rows.split(0.2, seed=1, stratify=True)[1]
+    np.testing.assert_array_equal(again.features, held.features)
+    with pytest.raises(InputError, match="share 1.5 of 50 rows"):
+        rows.split(1.5)

@@ -1,5 +1,6 @@
 """A run is a pure function of its configuration, however often it is interrupted."""
 
+import itertools
 import json
 import os
 import signal
@@ -279,3 +280,32 @@ def test_a_stream_that_dies_of_ctrl_c_does_not_cost_the_run(problem, open_run):
 def test_a_run_without_steps_is_refused(problem, open_run):
     with pytest.raises(InputError, match="steps 0"):
         train(problem, open_run(), steps=0)
+
+
+def test_a_run_ends_early_when_its_state_says_so(open_run):
+    def step(state, batch):
+        return {"n": state["n"] + 1}, {"n": state["n"], "test/n": state["n"] + 1}
+
+    def train(run):
+        return fit(
+            step,
+            {"n": jnp.int32(0)},
+            lambda start: itertools.repeat({}),
+            steps=10,
+            batch_size=1,
+            run=run,
+            is_done=lambda state: int(state["n"]) >= 4,
+        )
+
+    run = open_run("early", log_every=1)
+    assert int(train(run)["n"]) == 4
+    assert run.work["steps"] == run.checkpoints.latest_step() == 4
+    rows = without_time(read_metrics(run.path))
+    # Names that say their set are left as they are.
+    assert rows[-1] == {"step": 4, "train/n": 3.0, "test/n": 4.0}
+    run.close()
+    run = open_run("early", log_every=1)
+    assert int(train(run)["n"]) == 4
+    assert run.was_finished
+    assert run.work["steps"] == 4
+    assert without_time(read_metrics(run.path)) == rows

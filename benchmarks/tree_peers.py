@@ -1,0 +1,224 @@
+"""The other libraries of boosted trees that are installed, with the same settings.
+
+They are imported when they are asked for: nothing in jaxlab needs them.
+"""
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+from benchmarks.harness import timed
+from jaxlab.data.tabular import Rows, Table
+
+Fit: TypeAlias = Callable[[], Any]  # gives a fitted estimator
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What all the libraries understand."""
+
+    num_rounds: int = 100
+    learning_rate: float = 0.1
+    max_depth: int = 6  # 0: any
+    max_leaves: int = 0  # 0: as many as the depth allows
+    l2: float = 1.0
+    subsample: float = 1.0
+    colsample_bytree: float = 1.0  # share of the features for a tree
+    max_bins: int = 256  # of values; 255 where one more is for missing values
+    threads: int = 0  # 0: all
+    seed: int = 0
+    friedman: bool = False  # jaxlab's GradientBoosting estimators, not its XGBoost ones
+    is_classifier: bool = True
+    categorical: tuple[int, ...] = ()  # columns that hold codes of categories
+
+    @property
+    def leaves(self) -> int:
+        """Leaves of a tree at most."""
+        return self.max_leaves or 1 << self.max_depth
+
+
+def xgboost(settings: Settings, **more: Any) -> Any:
+    """Make an XGBoost estimator."""
+    import xgboost
+
+    kind = xgboost.XGBClassifier if settings.is_classifier else xgboost.XGBRegressor
+    return kind(
+        n_estimators=settings.num_rounds,
+        learning_rate=settings.learning_rate,
+        max_depth=settings.max_depth,
+        max_leaves=settings.max_leaves,
+        grow_policy="lossguide" if settings.max_leaves else "depthwise",
+        reg_lambda=settings.l2,
+        subsample=settings.subsample,
+        colsample_bytree=settings.colsample_bytree,
+        max_bin=settings.max_bins,
+        tree_method="hist",
+        n_jobs=settings.threads or None,
+        random_state=settings.seed,
+        **more,
+    )
+
+
+def lightgbm(settings: Settings, **more: Any) -> Any:
+    """Make a LightGBM estimator."""
+    import lightgbm
+
+    kind = lightgbm.LGBMClassifier if settings.is_classifier else lightgbm.LGBMRegressor
+    return kind(
+        n_estimators=settings.num_rounds,
+        learning_rate=settings.learning_rate,
+        max_depth=settings.max_depth or -1,
+        num_leaves=settings.leaves,
+        reg_lambda=settings.l2,
+        subsample=settings.subsample,
+        subsample_freq=int(settings.subsample < 1),
+        colsample_bytree=settings.colsample_bytree,
+        max_bin=min(settings.max_bins, 255),
+        n_jobs=settings.threads or None,
+        random_state=settings.seed,
+        verbose=-1,
+        **more,
+    )
+
+
+def scikit_learn(settings: Settings) -> Any:
+    """Make scikit-learn's histogram estimator, which has no samples of rows."""
+    from sklearn import ensemble
+
+    kind = (
+        ensemble.HistGradientBoostingClassifier
+        if settings.is_classifier
+        else ensemble.HistGradientBoostingRegressor
+    )
+    return kind(
+        max_iter=settings.num_rounds,
+        learning_rate=settings.learning_rate,
+        max_depth=settings.max_depth or None,
+        max_leaf_nodes=settings.leaves,
+        l2_regularization=settings.l2,
+        max_bins=min(settings.max_bins, 255),
+        max_features=settings.colsample_bytree,
+        categorical_features=list(settings.categorical) or None,
+        early_stopping=False,
+        random_state=settings.seed,
+    )
+
+
+def jaxlab(settings: Settings, **more: Any) -> Any:
+    """Make jaxlab's own estimator."""
+    from jaxlab import trees
+
+    if settings.friedman:
+        friedman = (
+            trees.GradientBoostingClassifier
+            if settings.is_classifier
+            else trees.GradientBoostingRegressor
+        )
+        return friedman(
+            n_estimators=settings.num_rounds,
+            learning_rate=settings.learning_rate,
+            max_depth=settings.max_depth or None,
+            max_leaf_nodes=settings.max_leaves or None,
+            subsample=settings.subsample,
+            max_features=settings.colsample_bytree,
+            max_bins=min(settings.max_bins, 255),
+            random_state=settings.seed,
+            **more,
+        )
+    kind = trees.XGBoostClassifier if settings.is_classifier else trees.XGBoostRegressor
+    return kind(
+        n_estimators=settings.num_rounds,
+        learning_rate=settings.learning_rate,
+        max_depth=settings.max_depth,
+        max_leaves=settings.max_leaves,
+        grow_policy="lossguide" if settings.max_leaves else "depthwise",
+        reg_lambda=settings.l2,
+        subsample=settings.subsample,
+        colsample_bytree=settings.colsample_bytree,
+        max_bin=settings.max_bins,
+        categorical_features=list(settings.categorical) or None,
+        random_state=settings.seed,
+        **more,
+    )
+
+
+def fits(settings: Settings, X: np.ndarray, y: np.ndarray) -> dict[str, Fit]:
+    """Give the libraries that are installed, by name and version."""
+    kinds = ["q"] * X.shape[1]
+    for column in settings.categorical:
+        kinds[column] = "c"
+    known: dict[str, Fit] = {
+        "jaxlab": lambda: jaxlab(settings).fit(X, y),
+        "xgboost": lambda: xgboost(
+            settings, feature_types=kinds, enable_categorical=True
+        ).fit(X, y),
+        "lightgbm": lambda: lightgbm(settings).fit(
+            X, y, categorical_feature=list(settings.categorical)
+        ),
+        "sklearn": lambda: scikit_learn(settings).fit(X, y),
+    }
+    found = {}
+    for name, fit in known.items():
+        try:
+            found[f"{name} {importlib.import_module(name).__version__}"] = fit
+        except ImportError:
+            continue
+    return found
+
+
+def predict(model: Any, X: np.ndarray) -> np.ndarray:
+    """Predict numbers [n], or probabilities [n, classes]."""
+    return getattr(model, "predict_proba", model.predict)(X)
+
+
+def compare(
+    scores: Callable[..., dict[str, float]],
+    config: Any,
+    table: Table,
+    train: Rows,
+    num_rounds: int,
+) -> list[dict[str, Any]]:
+    """Fit each library that is installed twice, and predict the test rows.
+
+    Args:
+        scores: Of target, predictions and class names.
+        config: Of `experiments.gbdt_tabular`.
+        table: For the test rows.
+        train: Rows to fit.
+        num_rounds: Of boosting.
+
+    Returns:
+        The rows of a table.
+    """
+    jax.clear_caches()  # else what was trained before has compiled for the first fit
+    names = {field.name for field in dataclasses.fields(Settings)}
+    settings = Settings(
+        num_rounds=num_rounds,
+        friedman=config.algorithm == "friedman",
+        is_classifier=bool(table.class_names),
+        categorical=tuple(np.flatnonzero(table.is_categorical).tolist()),
+        **{name: value for name, value in vars(config).items() if name in names},
+    )
+    rows = []
+    for name, fit in fits(settings, train.features, train.target).items():
+        seconds = []
+        for _ in range(2):
+            model, spent = timed(fit)
+            seconds.append(spent)
+        predict(model, table.test.features)
+        predicted, spent = timed(functools.partial(predict, model, table.test.features))
+        rows.append(
+            {
+                "library": name,
+                **scores(table.test.target, predicted, table.class_names),
+                "first_fit_s": round(seconds[0], 4),
+                "second_fit_s": round(seconds[1], 4),
+                "predict_s": round(spent, 5),
+            }
+        )
+    return rows

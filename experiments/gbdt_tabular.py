@@ -1,0 +1,150 @@
+"""Gradient boosting of any table (Friedman 2001; Chen & Guestrin 2016).
+
+python -m experiments.gbdt_tabular                        breast cancer, in seconds
+python -m experiments.gbdt_tabular --data diabetes --algorithm friedman
+python -m experiments.gbdt_tabular --data houses.csv --target price --drop id
+"""
+
+import dataclasses
+import itertools
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import tyro
+
+from jaxlab import trees
+from jaxlab.core.mesh import make_mesh
+from jaxlab.data.tabular import Task, find_table
+from jaxlab.train.launch import launch
+from jaxlab.train.loop import fit
+from jaxlab.train.plots import feature_importance, table_predictions
+from jaxlab.train.run_folder import RunFolder, RunOptions
+from jaxlab.train.scores import table_scores
+from jaxlab.trees import boosting
+from jaxlab.trees.binning import fit_binner
+from jaxlab.trees.catalogue import find_objective
+from jaxlab.trees.importance import importances, normalised
+from jaxlab.trees.objective import with_friedman_leaves
+from jaxlab.trees.stepping import best_round, grown, has_stalled, make_state, make_step
+
+# By task: what is minimised, and what is watched, the last one to stop early.
+GOALS: dict[Task, tuple[str, tuple[str, ...]]] = {
+    "regression": ("reg:squarederror", ("mae", "rmse")),
+    "binary": ("binary:logistic", ("auc", "logloss")),
+    "multiclass": ("multi:softprob", ("merror", "mlogloss")),
+}
+ESTIMATORS = {  # of numbers, of classes: what the trained forest is saved as
+    "xgboost": (trees.XGBoostRegressor, trees.XGBoostClassifier),
+    "friedman": (trees.GradientBoostingRegressor, trees.GradientBoostingClassifier),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    data: str = "breast_cancer"  # diabetes, digits, iris, wine, a .csv or .npz, folder
+    target: str = ""  # column of a file to predict: its name or position
+    drop: tuple[str, ...] = ()  # columns to leave out
+    task: Task = "auto"
+    test_rate: float = 0.2  # share of the rows held out
+    seed: int = 0
+    steps: int = 200  # rounds of boosting
+    algorithm: Literal["xgboost", "friedman"] = "xgboost"
+    learning_rate: float = 0.1
+    max_depth: int = 4  # 0: any, if max_leaves is given
+    max_leaves: int = 0  # split the best leaf first, up to so many; 0: level by level
+    l2: float = 1.0  # of leaf values (xgboost)
+    subsample: float = 1.0  # share of the rows for a round
+    colsample_bytree: float = 1.0  # share of the features for a tree
+    max_bins: int = 255  # for the values of a feature
+    patience: int = 0  # rounds without gain that end training; 0: any
+    valid_rate: float = 0.1  # share of the training rows to watch for that
+    peers: bool = True  # fit the other libraries that are installed, too
+    run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(log_every=1, save_every=100)
+
+
+SMOKE = Config(steps=6, max_depth=2, peers=False)
+
+
+def main(config: Config) -> dict[str, float]:
+    """Train, evaluate, draw, and return the final metrics."""
+    chosen = fields(config, "target", "drop", "task", "test_rate", "seed")
+    table = find_table(config.data, config.run.data_dir, **chosen)
+    train, sets = table.train, {"test": table.test}
+    if config.patience:
+        stratify = bool(table.class_names)
+        train, sets["valid"] = train.split(config.valid_rate, config.seed, stratify)
+    goal, metrics = GOALS[table.task]
+    objective = find_objective(goal, num_classes=len(table.class_names) or None)
+    settings = boosting.Config(
+        num_rounds=config.steps,
+        best_first=config.max_leaves > 0,
+        **fields(config, "learning_rate", "max_depth", "max_leaves", "l2"),
+        **fields(config, "subsample", "colsample_bytree"),
+    )
+    if config.algorithm == "friedman":
+        objective = with_friedman_leaves(objective)
+        settings = dataclasses.replace(settings, friedman=True, l2=0.0, min_hessian=0.0)
+    coded = np.flatnonzero(table.is_categorical)
+    binner = fit_binner(train.features, max_bins=config.max_bins, categorical=coded)
+    binned = {
+        name: (boosting.bin_rows(binner, rows.features), rows.target.astype(np.float64))
+        for name, rows in {"train": train, **sets}.items()
+    }
+    rounds = boosting.prepare(
+        *binned["train"],
+        objective,
+        settings,
+        jax.random.key(config.seed),
+        evaluations={name: boosting.Evaluation(*binned[name]) for name in sets},
+        metrics=metrics,
+        watches_training=True,
+        mesh=make_mesh(config.run.mesh) if config.run.mesh else None,
+    )
+    with RunFolder("gbdt_tabular", config) as run:
+        run.say(f"{config.algorithm} boosting on {table}")
+        patience = config.patience
+        state = fit(
+            make_step(rounds),
+            make_state(rounds, config.steps),
+            lambda start: itertools.repeat({}),  # each round sees all rows
+            steps=config.steps,
+            batch_size=len(train),
+            run=run,
+            is_done=lambda state: patience > 0 and has_stalled(state, patience),
+        )
+        forest = grown(state, best_round(state) + 1 if patience else config.steps)
+        kind = ESTIMATORS[config.algorithm][bool(table.class_names)]
+        model = kind.from_forest(forest, binner, classes=table.class_names or None)
+        model.save_model(run.path / "model.npz")
+        predict = getattr(model, "predict_proba", model.predict)
+        result = table.test.target, predict(table.test.features), table.class_names
+        table_predictions(run.path, *result)
+        worth = normalised(importances(forest, len(table.feature_names), "total_gain"))
+        feature_importance(run.path, worth, table.feature_names, "gain of its splits")
+        rows: list[dict[str, Any]] = []
+        if config.peers and not run.was_finished:
+            rows = beside_peers(run, config, table, train, forest.num_rounds)
+        scores = table_scores(*result)
+        return run.finish(scores, rounds=forest.num_rounds, peers=rows)
+
+
+def fields(config: Config, *names: str) -> dict[str, Any]:
+    """Give some fields of the configuration by name."""
+    return {name: getattr(config, name) for name in names}
+
+
+def beside_peers(run: RunFolder, *args: Any) -> list[dict[str, Any]]:
+    """Fit the libraries that are installed with the same settings on the same rows."""
+    try:  # in the repository only: nothing depends on peers
+        from benchmarks.harness import table_lines
+        from benchmarks.tree_peers import compare
+    except ModuleNotFoundError:
+        return []
+    rows = compare(table_scores, *args)
+    run.say("\n".join(table_lines(rows)))
+    return rows
+
+
+if __name__ == "__main__":
+    launch(main, Config(), smoke=SMOKE, description=__doc__)

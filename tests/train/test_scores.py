@@ -1,0 +1,30 @@
+"""Scores by their definitions."""
+
+import numpy as np
+import pytest
+
+from jaxlab.train.scores import table_scores
+
+
+def test_scores_of_numbers():
+    target, predicted = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 2.0])
+    found = table_scores(target, predicted)
+    variance = np.square(target - target.mean()).sum()
+    expected = {"rmse": np.sqrt(5 / 3), "mae": 1.0, "r2": 1 - 5 / variance}
+    assert found == pytest.approx(expected)
+
+
+def test_scores_of_two_classes():
+    chance = np.array([0.2, 0.6, 0.7, 0.9])
+    target = np.array([0, 1, 0, 1])
+    found = table_scores(target, np.stack([1 - chance, chance], axis=1), ("a", "b"))
+    loss = -np.log([0.8, 0.6, 0.3, 0.9]).mean()
+    # Of the four pairs of unlike classes only (0.6, 0.7) is in the wrong order.
+    assert found == pytest.approx({"loss": loss, "accuracy": 0.75, "auc": 0.75})
+
+
+def test_test_rows_may_lack_classes():
+    predicted = np.array([[0.5, 0.25, 0.25]])
+    found = table_scores(np.array([0]), predicted, ("a", "b", "c"))
+    assert found == pytest.approx({"loss": np.log(2), "accuracy": 1.0})
+    assert "auc" not in table_scores(np.array([0]), predicted[:, :2] / 0.75, ("a", "b"))
