@@ -398,5 +398,5 @@ def test_rows_can_be_split_once_more(rng):
     assert sorted(map(tuple, whole)) == sorted(map(tuple, rows.features))
     again = rows.split(0.2, seed=1, stratify=True)[1]
     np.testing.assert_array_equal(again.features, held.features)
-    with pytest.raises(InputError, match="share 1.5 of 50 rows"):
+    with pytest.raises(InputError, match=r"share 1\.5 of 50 rows"):
         rows.split(1.5)

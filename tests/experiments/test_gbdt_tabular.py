@@ -1,0 +1,217 @@
+"""The experiment as its user meets it: tables of all kinds, folders, kills, devices."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from experiments import gbdt_tabular
+from experiments.gbdt_tabular import Config, main
+from jaxlab.core.errors import InputError
+from jaxlab.data.tabular import find_table
+from jaxlab.train.run_folder import RunOptions, read_metrics
+from jaxlab.trees import GradientBoostingRegressor, XGBoostClassifier
+
+ROOT = pathlib.Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "experiments.gbdt_tabular"]
+
+
+@pytest.fixture
+def start(tmp_path_factory):
+    """Start the command with flags; killed at the end of the test."""
+    started = []
+    cache = tmp_path_factory.getbasetemp().parent / "jaxlab_cache"
+    environment = {**os.environ, "JAXLAB_CACHE": str(cache)}
+
+    def start(*flags):
+        process = subprocess.Popen(
+            [*COMMAND, *map(str, flags)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finish(process, code=0):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, err
+    return out, err
+
+
+def train(folder, **fields):
+    """Train a small forest in this process."""
+    options = fields.pop("run", {})
+    run = RunOptions(run_dir=str(folder), log_every=1, **options)
+    return main(dataclasses.replace(gbdt_tabular.SMOKE, run=run, **fields))
+
+
+def model_of(folder):
+    with np.load(folder / "model.npz") as file:
+        return {name: file[name] for name in file.files if name != "text"}
+
+
+def assert_same_model(folder, other):
+    found, expected = model_of(folder), model_of(other)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@pytest.fixture
+def houses(tmp_path, rng):
+    """Write a table of numbers, texts and holes, whose price can be learnt."""
+    lines = ["id,rooms,town,price"]
+    for number in range(200):
+        rooms, town = rng.integers(1, 9), rng.choice(["Ulm", "Bonn", "Kiel"])
+        price = 50 * rooms + {"Ulm": 0, "Bonn": 200, "Kiel": 90}[town]
+        lines.append(f"{number},{rooms if rng.random() < 0.9 else ''},{town},{price}.5")
+    path = tmp_path / "houses.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_smoke_leaves_everything_in_its_folder(tmp_path):
+    metrics = train(tmp_path / "run")
+    assert metrics.keys() == {"loss", "accuracy", "auc"}
+    assert metrics["auc"] > 0.9
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    pictures = {"curves.png", "confusion.png", "importance.png"}
+    files = {"config.json", "metrics.jsonl", "model.npz", "checkpoints", "summary.json"}
+    assert names >= pictures | files
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["metrics"] == metrics
+    assert summary["steps"] == summary["rounds"] == gbdt_tabular.SMOKE.steps
+    rows = read_metrics(tmp_path / "run")
+    assert [row["step"] for row in rows] == list(range(1, 7))
+    assert rows[-1]["test/logloss"] == pytest.approx(metrics["loss"], rel=1e-5)
+    assert rows[-1]["train/logloss"] < rows[0]["train/logloss"]
+    model = XGBoostClassifier().load_model(tmp_path / "run" / "model.npz")
+    test = find_table("breast_cancer").test
+    found = model.predict(test.features)
+    assert set(found) == {"malignant", "benign"}
+    assert (found == np.take(model.classes_, test.target)).mean() == metrics["accuracy"]
+
+
+def test_a_file_with_texts_and_holes_is_regressed(tmp_path, houses):
+    chosen = {"data": str(houses), "target": "price", "drop": ("id",)}
+    metrics = train(tmp_path / "run", **chosen, steps=60, learning_rate=0.3)
+    assert metrics["r2"] > 0.8
+    assert (tmp_path / "run" / "predicted.png").exists()
+
+
+@pytest.mark.parametrize("name", ["wine", "diabetes"])
+def test_friedman_trains_classes_and_numbers(tmp_path, name):
+    metrics = train(tmp_path / "run", data=name, algorithm="friedman", steps=40)
+    assert metrics.get("accuracy", 1) > 0.8
+    assert metrics.get("r2", 1) > 0.3
+    if name == "diabetes":
+        GradientBoostingRegressor().load_model(tmp_path / "run" / "model.npz")
+
+
+def test_early_stopping_keeps_the_best_round_of_the_rows_it_watches(tmp_path):
+    train(tmp_path / "run", data="diabetes", steps=300, patience=3, learning_rate=0.5)
+    rows = read_metrics(tmp_path / "run")
+    watched = [row["valid/rmse"] for row in rows]
+    best = int(np.argmin(watched))
+    assert len(rows) == best + 4 < 300
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["rounds"] == best + 1
+    assert summary["metrics"]["rmse"] == pytest.approx(rows[best]["test/rmse"])
+
+
+@pytest.mark.slow
+def test_two_devices_train_the_same_forest(tmp_path):
+    train(tmp_path / "one", subsample=0.5)
+    train(tmp_path / "two", subsample=0.5, run={"mesh": "data=2"})
+    assert_same_model(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_the_libraries_that_are_installed_stand_beside(start, tmp_path):
+    out, _ = finish(start("--smoke", "--peers", "--run-dir", tmp_path / "run"))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    names = [row["library"].split()[0] for row in summary["peers"]]
+    assert names[0] == "jaxlab"
+    assert "sklearn" in names
+    assert all(row["auc"] > 0.9 for row in summary["peers"])
+    # The estimator grows the forest that the experiment has grown.
+    assert summary["peers"][0]["loss"] == summary["metrics"]["loss"]
+    assert "second_fit_s" in out
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"data": "nowhere.csv"}, "'nowhere.csv' was not found"),
+        ({"steps": 0}, "steps 0 must be at least 1"),
+        ({"subsample": 2.0}, "subsample 2.0 must be above 0 and at most 1"),
+        ({"max_depth": 0}, "max_depth 0 and max_leaves 0"),
+        ({"patience": 5, "valid_rate": 1.0}, "share 1.0 of 455 rows"),
+        ({"task": "regression", "target": "x"}, "knows its target"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_an_error(tmp_path, fields, error):
+    with pytest.raises(InputError, match=error.replace(".", r"\.")):
+        train(tmp_path / "run", **fields)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_flag_ends_with_one_line_and_code_2(start):
+    out, err = finish(start("--max-dept", 4), code=2)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "did you mean --max-depth?" in err
+
+
+@pytest.mark.slow
+def test_a_run_killed_between_rounds_ends_as_if_it_had_not_been(start, tmp_path):
+    def flags(folder):
+        often = ["--steps", 120, "--save-every", 10, "--subsample", 0.5, "--no-peers"]
+        return ["--max-depth", 3, *often, "--run-dir", folder]
+
+    def stop_at(process, folder, step, signum):
+        while not (rows := read_metrics(folder)) or rows[-1]["step"] < step:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.005)
+        process.send_signal(signum)
+        return finish(process, {signal.SIGKILL: -9, signal.SIGINT: 130}[signum])
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(start(*flags(whole)))
+    _, err = stop_at(start(*flags(broken)), broken, 15, signal.SIGINT)
+    assert f"--run-dir {broken}" in err
+    done = read_metrics(broken)[-1]["step"]
+    stop_at(start(*flags(broken)), broken, done + 30, signal.SIGKILL)
+    out, _ = finish(start(*flags(broken)))
+    assert "resumed from step" in out
+    assert_same_model(broken, whole)
+    rows = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(path)]
+        for path in (whole, broken)
+    ]
+    assert rows[0] == rows[1]
+    _, err = finish(start(*flags(broken), "--learning-rate", 0.5), code=2)
+    assert "learning_rate is 0.1 there, 0.5 here" in err
+
+
+def test_every_field_of_the_configuration_is_a_flag(start):
+    out, _ = finish(start("--help"))
+    for field in dataclasses.fields(Config):
+        if field.name not in ("run", "peers"):
+            assert f"--{field.name.replace('_', '-')}" in out
