@@ -79,11 +79,7 @@ def make_plan(
     has_counts = config.min_leaf_rows > 1 and not counts_rows
     axis_name = None if mesh is None else tuple(mesh.axis_names)
     is_whole = can_compile(
-        implementation,
-        limits,
-        has_counts=has_counts,
-        has_groups=bool(config.interactions),
-        num_devices=num_devices,
+        implementation, has_counts=has_counts, num_devices=num_devices
     )
     rows = padded_rows(num_rows, num_devices)
     shape = Shape(

@@ -41,4 +41,3 @@ def unit(exponent: Int[Array, ""], bits: int) -> Float[Array, ""]:
 def quantize(values: Float[Array, " n"], unit: Float[Array, ""]) -> Int[Array, " n"]:
     """Round values to whole steps, ties to even; the error is at most half a step."""
     return jnp.round(values.astype(jnp.float64) / unit).astype(jnp.int64)
-

@@ -11,7 +11,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.trees.boosting import Boosted, Config
 from jaxlab.trees.estimator import TreeEstimator
 from jaxlab.trees.importance import impurity_decrease, normalised
-from jaxlab.trees.inputs import Rows, check_range, hold_out, read_choice
+from jaxlab.trees.inputs import Number, Rows, check_range, hold_out, read_choice
 from jaxlab.trees.objective import Leaf, Objective
 
 __all__ = ["FriedmanModel"]
@@ -33,24 +33,24 @@ class FriedmanModel(TreeEstimator):
     """
 
     loss: str | None = None  # None: squared_error or log_loss
-    learning_rate: float = 0.1
+    learning_rate: Number = 0.1
     n_estimators: int = 100  # rounds; each adds a tree for every output
-    subsample: float = 1.0  # share of rows for a round
+    subsample: Number = 1.0  # share of rows for a round
     min_samples_split: Any = 2  # rows of a node to be split, or their share
     min_samples_leaf: Any = 1  # rows of a child, or their share
-    min_weight_fraction_leaf: float = 0.0  # of the weight of all rows, for a child
+    min_weight_fraction_leaf: Number = 0.0  # of the weight of all rows, for a child
     max_depth: int | None = 3
-    min_impurity_decrease: float = 0.0
+    min_impurity_decrease: Number = 0.0
     init: Any = None  # an estimator, or "zero"; None: the best constant
     random_state: Any = None
     max_features: Any = None  # to choose from in a node: a number, a share, sqrt, log2
-    alpha: float = 0.9  # level of quantile and huber
+    alpha: Number = 0.9  # level of quantile and huber
     verbose: int = 0  # 1 shows progress
     max_leaf_nodes: int | None = None  # then the leaf of the greatest gain goes first
     warm_start: bool = False  # fit goes on up to n_estimators
-    validation_fraction: float = 0.1  # share of rows to watch, for early stopping
+    validation_fraction: Number = 0.1  # share of rows to watch, for early stopping
     n_iter_no_change: int | None = None  # rounds without gain that end training
-    tol: float = 1e-4  # what counts as a gain
+    tol: Number = 1e-4  # what counts as a gain
     max_bins: int = 255  # for values of a feature
     mesh: Any = None  # devices: `data=4`, `auto` for all, or a jax.sharding.Mesh
     implementation: str = "auto"  # of histograms

@@ -10,28 +10,20 @@ from jaxlab.trees import fixed_point
 from jaxlab.trees.expand import Grower
 from jaxlab.trees.histogram import choose
 from jaxlab.trees.plan import Grown, Masks, Shape, Table
-from jaxlab.trees.split import Limits, Rules, leaf_weight
-from jaxlab.trees.tree import Nodes, bins_below
+from jaxlab.trees.split import Rules
+from jaxlab.trees.tree import NUM_WORDS, Nodes
 
 __all__ = ["can_compile", "grow_tree"]
 
 
-def can_compile(
-    implementation: str,
-    limits: Limits,
-    *,
-    has_counts: bool = False,
-    has_groups: bool = False,
-    num_devices: int = 1,
-) -> bool:
+def can_compile(implementation: str, *, has_counts: bool, num_devices: int) -> bool:
     """Tell whether the compiled grower (`kernels/grow.h`) can grow such trees.
 
-    It knows numbers, missing values and masks of features, on one device. The rest is
-    grown in JAX, with compiled histograms.
+    It sums gradients and hessians, but no counts, on one device. The rest is grown in
+    JAX, with compiled histograms.
     """
-    is_plain = not (limits.has_categories or limits.has_monotone)
-    is_plain &= not has_counts and not has_groups and num_devices == 1
-    return is_plain and choose(implementation) == "native"
+    is_one = not has_counts and num_devices == 1
+    return is_one and choose(implementation) == "native"
 
 
 def grow_tree(
@@ -96,41 +88,41 @@ def _grow_compiled(
         "jaxlab_grow",
         (
             jax.ShapeDtypeStruct((5, width), jnp.int32),
-            jax.ShapeDtypeStruct((width,), jnp.float64),
+            jax.ShapeDtypeStruct((2, width), jnp.float64),
             jax.ShapeDtypeStruct((width, 2), jnp.int64),
+            jax.ShapeDtypeStruct((width, NUM_WORDS), jnp.uint32),
             jax.ShapeDtypeStruct((num_rows,), jnp.int32),
         ),
     )
     numbers = [rules.l2, rules.l1, rules.min_hessian, rules.min_gain]
     numbers += [rules.min_rows, rules.max_delta_step]
-    fields, gain, total, leaf = call(
+    fields, (gain, weight), total, left_bins, leaf = call(
         table.bins,
         table.columns,
         gradient,
         hessian,
         rows,
         jnp.stack([num_used, table.num_rows]),
-        table.features.num_values,
+        *table.features,
+        table.groups,
         jnp.concatenate([jnp.stack(numbers), units]),
         *masks,
         num_bins=shape.num_bins,
         max_depth=shape.depth,
         max_leaves=shape.max_leaves,
         best_first=shape.best_first,
+        max_onehot=shape.limits.max_onehot,
+        has_monotone=shape.limits.has_monotone,
     )
     left, feature, bin, missing_left, count = fields
     g, h = total[:, 0] * units[0], total[:, 1] * units[1]
-    is_left = missing_left == 1
-    split_bins = jnp.where(
-        (left > 0)[:, None], bins_below(bin, is_left, shape.num_bins), 0
-    )
     nodes = Nodes(
         left,
         feature,
         bin,
-        is_left,
-        split_bins.astype(jnp.uint32),
-        leaf_weight(g, h, rules),
+        missing_left == 1,
+        left_bins,
+        weight,
         gain.astype(jnp.float32),
         g.astype(jnp.float32),
         h.astype(jnp.float32),

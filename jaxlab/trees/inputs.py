@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jax.sharding import Mesh
@@ -16,6 +16,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh
 
 __all__ = [
+    "Number",
     "Rows",
     "check_range",
     "encode_labels",
@@ -29,6 +30,9 @@ __all__ = [
     "read_weight",
     "seed_of",
 ]
+
+# What is given for a float: 1 is one too.
+Number: TypeAlias = float | int | np.number
 
 # In scikit-learn's words.
 _NO_TARGET = (
@@ -244,8 +248,8 @@ def read_choice(name: str, value: Any, choices: Sequence[str]) -> Any:
 def check_range(
     estimator: Any,
     names: Iterable[str],
-    low: float,
-    high: float = math.inf,
+    low: Number,
+    high: Number = math.inf,
     *,
     above: bool = False,
 ) -> None:

@@ -81,6 +81,7 @@ def add_trees(
     *,
     num_bins: int,
     compiled: bool,
+    has_categories: bool = False,
 ) -> Float[Array, "v n"]:
     """Add the leaf values of trees to raw scores, in the order of the trees.
 
@@ -92,7 +93,8 @@ def add_trees(
         num_trees: Trees to add.
         depth: At least the depth of every tree.
         num_bins: Of the binner.
-        compiled: Whether to use the CPU kernel, which knows no categories.
+        compiled: Whether to use the CPU kernel.
+        has_categories: Whether some splits are on categories.
     """
     if compiled:
         fields = (nodes.left, nodes.feature, nodes.bin, nodes.missing_left)
@@ -104,7 +106,16 @@ def add_trees(
         counts = (jnp.asarray(c, jnp.int32).reshape(1) for c in (num_rows, num_trees))
         rows, trees = counts
         return call(
-            bins, rows, packed, nodes.value, output, trees, raw, num_bins=num_bins
+            bins,
+            rows,
+            packed,
+            nodes.left_bins,
+            nodes.value,
+            output,
+            trees,
+            raw,
+            num_bins=num_bins,
+            has_sets=has_categories,
         )
 
     def add(tree: Array, raw: Array) -> Array:
@@ -114,7 +125,7 @@ def add_trees(
     return jax.lax.fori_loop(0, num_trees, add, raw)
 
 
-_add_trees = jax.jit(add_trees, static_argnames=("num_bins", "compiled"))
+_add_trees = jax.jit(add_trees, static_argnames=("num_bins", "compiled", "has_categories"))
 
 
 @jax.jit
@@ -166,7 +177,7 @@ class Predictor:
             InputError: If the forest does not have so many rounds.
         """
         forest, num_rows = self.forest, len(bins)
-        compiled = has_native() and not self.has_categories
+        compiled = has_native()
         rounds = forest.num_rounds if rounds is None else rounds
         if not 0 <= rounds <= forest.num_rounds:
             raise InputError(
@@ -195,6 +206,7 @@ class Predictor:
                 np.int32(self.depth),
                 num_bins=forest.num_bins,
                 compiled=compiled,
+                has_categories=self.has_categories,
             )
             parts.append(np.asarray(added)[:, :size])
         if not parts:

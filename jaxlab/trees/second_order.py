@@ -12,7 +12,14 @@ from jaxlab.trees.boosting import Boosted, train
 from jaxlab.trees.dart import Dart, train_dart
 from jaxlab.trees.estimator import TreeEstimator
 from jaxlab.trees.importance import importances, normalised
-from jaxlab.trees.inputs import Rows, check_range, hold_out, read_margin, read_weight
+from jaxlab.trees.inputs import (
+    Number,
+    Rows,
+    check_range,
+    hold_out,
+    read_margin,
+    read_weight,
+)
 from jaxlab.trees.objective import Objective
 from jaxlab.trees.settings import config_of, dart_of, raw_base_score
 
@@ -25,31 +32,31 @@ class SecondOrderModel(TreeEstimator):
     """Boosted trees of the second order (Chen & Guestrin 2016, arXiv:1603.02754)."""
 
     n_estimators: int = 100  # rounds; each adds a tree for every output
-    learning_rate: float = 0.3
+    learning_rate: Number = 0.3
     max_depth: int = 6  # 0: any, if max_leaves is given
     max_leaves: int = 0  # 0: as many as the depth allows
     grow_policy: str = "depthwise"  # or lossguide: the leaf of the greatest gain first
-    min_child_weight: float = 1.0  # least hessian of a child
-    reg_lambda: float = 1.0  # L2
-    reg_alpha: float = 0.0  # L1
-    gamma: float = 0.0  # least gain of a split
-    max_delta_step: float | None = None  # largest leaf; None: as the objective has it
-    subsample: float = 1.0  # share of rows for a round
+    min_child_weight: Number = 1.0  # least hessian of a child
+    reg_lambda: Number = 1.0  # L2
+    reg_alpha: Number = 0.0  # L1
+    gamma: Number = 0.0  # least gain of a split
+    max_delta_step: Number | None = None  # largest leaf; None: as the objective has it
+    subsample: Number = 1.0  # share of rows for a round
     sampling_method: str = "uniform"  # or goss: all large gradients, some of the others
-    top_rate: float = 0.2  # goss: share of rows of the largest gradients
-    other_rate: float = 0.1  # goss: share of rows drawn from the others
-    colsample_bytree: float = 1.0
-    colsample_bylevel: float = 1.0  # of the tree's
-    colsample_bynode: float = 1.0  # of the level's
+    top_rate: Number = 0.2  # goss: share of rows of the largest gradients
+    other_rate: Number = 0.1  # goss: share of rows drawn from the others
+    colsample_bytree: Number = 1.0
+    colsample_bylevel: Number = 1.0  # of the tree's
+    colsample_bynode: Number = 1.0  # of the level's
     max_bin: int = 256  # 255 of them for values, one for missing ones
     objective: Any = None  # a name, or a JAX function loss(raw, target); None: default
     num_outputs: int | None = None  # raw scores a row of a loss of your own
     link: Any = None  # of a loss of your own: from raw scores to predictions
     base_score: Any = None  # prediction before the first tree; None: the best constant
-    scale_pos_weight: float = 1.0  # weight of class 1, of two
+    scale_pos_weight: Number = 1.0  # weight of class 1, of two
     quantile_alpha: Any = 0.5  # one level, or several
-    huber_slope: float = 1.0
-    tweedie_variance_power: float = 1.5
+    huber_slope: Number = 1.0
+    tweedie_variance_power: Number = 1.5
     lambdarank_num_pair_per_sample: int | None = 32  # places paired; None: all
     lambdarank_normalization: bool = True
     lambdarank_score_normalization: bool = True
@@ -60,14 +67,14 @@ class SecondOrderModel(TreeEstimator):
     categorical_features: Any = None  # beside the columns of pandas' type category
     max_cat_to_onehot: int = 4
     booster: str = "gbtree"  # or dart: drop trees while others are grown
-    rate_drop: float = 0.0  # dart: chance of each tree to be dropped
-    skip_drop: float = 0.0  # dart: chance of a round to drop none
+    rate_drop: Number = 0.0  # dart: chance of each tree to be dropped
+    skip_drop: Number = 0.0  # dart: chance of a round to drop none
     one_drop: bool = False  # dart: drop at least one
     sample_type: str = "uniform"  # dart; or weighted: by the trees' weights
     normalize_type: str = "tree"  # dart; or forest
     eval_metric: Any = None  # a name, a function of target and prediction, or a list
     early_stopping_rounds: int | None = None
-    validation_fraction: float | None = None  # share of rows to watch, if no eval_set
+    validation_fraction: Number | None = None  # share of rows to watch, if no eval_set
     importance_type: str = "gain"  # or weight, cover, total_gain, total_cover
     warm_start: bool = False  # fit goes on up to n_estimators
     mesh: Any = None  # devices: `data=4`, `auto` for all, or a jax.sharding.Mesh

@@ -94,8 +94,10 @@ def _score(
     shape = (-1,) + (1,) * (g.ndim - 1)
     low, high = bounds[:, 0].reshape(shape), bounds[:, 1].reshape(shape)
     weight = jnp.clip(weight, low, high)
-    cost = 2 * g * weight + scale * weight**2
-    return -(cost + 2 * rules.l1 * jnp.abs(weight)), weight
+    # -w (2 g + scale w + 2 l1 sign w), written with divisions for the same reason.
+    inverse = 1 / weight
+    slope = 2 * g + scale / inverse + 2 * rules.l1 * jnp.sign(weight)
+    return slope / -inverse, weight
 
 
 def find_splits(
@@ -233,7 +235,7 @@ def _left_bins(
     if order is not None:
         is_onehot = _is_onehot(features, limits)[feature][:, None]
         inside = jnp.where(is_onehot, rank == place[:, None], inside)
-        is_empty = histogram[node, feature, :-1, 1] == 0
+        is_empty = (histogram[node, feature, :-1] == 0).all(-1)
         is_category = features.is_categorical[feature][:, None]
         inside = jnp.where(is_category & is_empty, missing_left[:, None], inside)
     inside = jnp.concatenate([inside, missing_left[:, None]], axis=1)

@@ -22,6 +22,11 @@ struct Limits {
   bool best_first;
 };
 
+struct Groups {  // sets of features that may meet on a path
+  const bool* holds;  // [sets, features]
+  int64_t count;
+};
+
 struct Masks {  // which features a node may be split on
   const uint8_t* by_level;  // [levels, features]; the last row serves all deeper ones
   int64_t num_levels;
@@ -33,6 +38,8 @@ struct Node {
   Segment rows;
   Sum total;
   Split split;
+  Bounds bounds;
+  int64_t parent = -1;
   int32_t depth = 0, left = 0;  // left child; the right one follows it; 0: a leaf
   int64_t slot = -1;            // of its histogram
   bool is_assigned = false;     // its rows know it, and lie in no order
@@ -48,9 +55,11 @@ struct Workspace {
 
 class Grower {
  public:
-  Grower(Team& team, const Table& table, const Rules& rules, const Limits& limits,
-         const Masks& masks, Workspace& space, int32_t* leaf)
-      : team_(team), t_(table), rules_(rules), limits_(limits), masks_(masks),
+  Grower(Team& team, const Table& table, const Features& features, const Rules& rules,
+         const Limits& limits, const Groups& groups, const Masks& masks, Workspace& space,
+         int32_t* leaf)
+      : team_(team), t_(table), features_(features), rules_(rules), limits_(limits),
+        groups_(groups), masks_(masks),
         space_(space), leaf_(leaf), slot_size_(table.num_features * table.num_bins) {
     constexpr int64_t kMostBytes = int64_t{1} << 30, kChunkBytes = int64_t{1} << 21;
     const int64_t bytes = slot_size_ * static_cast<int64_t>(sizeof(Sum));
@@ -133,8 +142,7 @@ class Grower {
       routes[i].rows = n.rows;
       routes[i].feature = n.split.feature;
       routes[i].left = static_cast<int32_t>(nodes_.size() + 2 * i);
-      for (int b = 0; b < 256; ++b) routes[i].goes_left[b] = b <= n.split.bin;
-      routes[i].goes_left[t_.num_bins - 1] = n.split.missing_left;
+      for (int b = 0; b < 256; ++b) routes[i].goes_left[b] = n.split.GoesLeft(b);
     }
     num_leaves_ += chosen.size();
     // All of `chosen` lie on one level.
@@ -152,8 +160,11 @@ class Grower {
       a.rows = {n.rows.start, routes[i].num_left};
       b.rows = {n.rows.start + a.rows.count, n.rows.count - a.rows.count};
       a.is_assigned = b.is_assigned = is_last;
+      a.parent = b.parent = id;
       a.total = n.split.left;
       b.total = n.total - n.split.left;
+      a.bounds = b.bounds = n.bounds;
+      if (features_.has_monotone) BoundChildren(n, a, b);
       nodes_.push_back(a);
       nodes_.push_back(b);
       const bool left_is_small = a.rows.count <= b.rows.count;
@@ -166,6 +177,15 @@ class Grower {
       }
     }
     Evaluate(std::move(families));
+  }
+
+  // Holds all leaves of a side on that side of the middle, as XGBoost does.
+  void BoundChildren(const Node& n, Node& a, Node& b) const {
+    const int32_t sign = features_.monotone[n.split.feature];
+    const double middle =
+        (Weight(a.total, rules_, n.bounds) + Weight(b.total, rules_, n.bounds)) / 2;
+    if (sign > 0) a.bounds.high = b.bounds.low = middle;
+    if (sign < 0) a.bounds.low = b.bounds.high = middle;
   }
 
   // Tells, before its histogram is built, whether a node could be split at all.
@@ -208,6 +228,7 @@ class Grower {
           const Split& s = best[2 * (i * tiles + tile) + (id == f.large)];
           if (s.gain > n.split.gain) n.split = s;
         }
+        WriteBins(t_, features_, n.split);
         n.slot = id == f.small ? f.slot : f.has_parent ? nodes_[f.parent].slot : -1;
         if (!CanSplit(n)) {
           Free(n.slot);
@@ -259,12 +280,10 @@ class Grower {
 
   void Scan(const Node& n, int64_t begin, int64_t end, const Sum* histogram,
             const std::vector<uint8_t>& mask, Split& best) {
-    const double g = static_cast<double>(n.total.g) * rules_.unit_g;
-    const double h = static_cast<double>(n.total.h) * rules_.unit_h;
-    const double score =
-        IsLimited(rules_) ? Score<true>(g, h, rules_) : Score<false>(g, h, rules_);
+    const Kind kind = KindOf(rules_, features_);
+    const Searched node{n.total, n.bounds, Score(n.total, rules_, n.bounds, kind)};
     for (int64_t j = begin; j < end; ++j, histogram += t_.num_bins) {
-      if (mask[j]) ScanFeature(histogram, t_, j, n.total, score, rules_, best);
+      if (mask[j]) ScanFeature(histogram, t_, j, node, rules_, features_, best);
     }
   }
 
@@ -329,7 +348,10 @@ class Grower {
     const int64_t level = std::min<int64_t>(nodes_[id].depth, masks_.num_levels - 1);
     const uint8_t* allowed = masks_.by_level + level * t_.num_features;
     std::vector<uint8_t> mask(allowed, allowed + t_.num_features);
-    if (!masks_.priority) return mask;
+    if (!masks_.priority) {
+      Interact(id, mask);
+      return mask;
+    }
     const float* priority = masks_.priority + id * t_.num_features;
     std::vector<std::pair<float, int64_t>> ranked;
     for (int64_t j = 0; j < t_.num_features; ++j) {
@@ -339,7 +361,27 @@ class Grower {
     std::sort(ranked.begin(), ranked.end());
     const int64_t kept = std::min<int64_t>(masks_.kept[level], ranked.size());
     for (int64_t i = 0; i < kept; ++i) mask[ranked[i].second] = 1;
+    Interact(id, mask);
     return mask;
+  }
+
+  // Keeps features of the path, and of the sets that hold the whole path.
+  void Interact(int64_t id, std::vector<uint8_t>& mask) const {
+    if (groups_.count == 0 || nodes_[id].parent < 0) return;
+    std::vector<uint8_t> allowed(mask.size()), holds(groups_.count, 1);
+    for (int64_t at = nodes_[id].parent; at >= 0; at = nodes_[at].parent) {
+      const int32_t feature = nodes_[at].split.feature;
+      allowed[feature] = 1;
+      for (int64_t s = 0; s < groups_.count; ++s) {
+        holds[s] &= groups_.holds[s * t_.num_features + feature];
+      }
+    }
+    for (int64_t s = 0; s < groups_.count; ++s) {
+      for (int64_t j = 0; j < t_.num_features; ++j) {
+        allowed[j] |= holds[s] & groups_.holds[s * t_.num_features + j];
+      }
+    }
+    for (size_t j = 0; j < mask.size(); ++j) mask[j] &= allowed[j];
   }
 
   void TakeSlots(Family& f) {
@@ -380,9 +422,11 @@ class Grower {
 
   Team& team_;
   const Table& t_;
+  const Features& features_;
   const Rules& rules_;
   const Steps steps_{1 / rules_.unit_g, 1 / rules_.unit_h};
   const Limits limits_;
+  const Groups& groups_;
   const Masks& masks_;
   Workspace& space_;
   int32_t* leaf_;  // of each row

@@ -1,0 +1,29 @@
+"""scikit-learn's own checks of the estimator contract, all of them, none excused."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from jaxlab.trees import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    XGBoostClassifier,
+    XGBoostRanker,
+    XGBoostRegressor,
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:sklearn")
+@parametrize_with_checks(
+    [
+        XGBoostRegressor(n_estimators=20),
+        XGBoostClassifier(n_estimators=20),
+        XGBoostRanker(n_estimators=20),
+        XGBoostRegressor(n_estimators=15, booster="dart", rate_drop=0.2),
+        GradientBoostingRegressor(n_estimators=40),
+        GradientBoostingClassifier(n_estimators=20),
+    ]
+)
+def test_an_estimator_keeps_the_contract_of_scikit_learn(estimator, check):
+    check(estimator)
