@@ -35,7 +35,7 @@ class _State(NamedTuple):
     gain: Array  # of the best split found
     total: Array  # int64 [q + 1, c]
     left_total: Array
-    count: Array
+    count: Array  # type: ignore[assignment]  # not the tuple's method
     depth: Array
     bounds: Array  # float64 [q + 1, 2]
     groups: Array  # bool [q + 1, sets], that hold all features of the path

@@ -1,4 +1,4 @@
-"""Growing one tree, compiled for one CPU or in JAX for any devices, to the same bits."""
+"""Growing one tree: compiled for one CPU, or in JAX for any devices; the same bits."""
 
 from typing import Any
 

@@ -39,8 +39,8 @@ def choose(name: str = "auto") -> str:
         raise InputError(f"histogram implementation {name!r} is not one of {known}")
     if name == "native" and not has_native():
         raise InputError(
-            "the compiled kernels are not there; run python -m jaxlab.trees.native on a "
-            "machine with a C++ compiler, or use implementation='xla'"
+            "the compiled kernels are not there; run python -m jaxlab.trees.native on "
+            "a machine with a C++ compiler, or use implementation='xla'"
         )
     if name != "auto":
         return name

@@ -1,8 +1,8 @@
-"""Leaf values by line search, where the Newton step of the tree's own sums is not meant.
+"""Leaf values by line search, where the tree's own Newton step is not meant.
 
 Friedman 2001, "Greedy function approximation: a gradient boosting machine", algorithms
-2 to 6: after a tree is fitted to the negative gradient, each leaf gets the constant that
-lowers the loss most, in one step.
+2 to 6: after a tree is fitted to the negative gradient, each leaf gets the constant
+that lowers the loss most, in one step.
 """
 
 from typing import Any
@@ -55,8 +55,8 @@ def searched_leaves(
     Args:
         objective: Whose `leaf` is QUANTILE or HUBER.
         residual: Target minus raw score.
-        weight: Of rows; None: all are 1, and quantiles interpolate between rows (NumPy's
-            rule; with weights they are rows, scikit-learn's `_weighted_percentile`).
+        weight: Of rows; None: all are 1, and quantiles interpolate between rows (as
+            NumPy; with weights they are rows, scikit-learn's `_weighted_percentile`).
         counts: 1 for rows to count, else 0.
         leaf: Of each row.
         num_nodes: Places for leaves.

@@ -1,4 +1,4 @@
-"""The compiled CPU kernels: built from the C++ sources in `kernels`, and never required.
+"""The compiled CPU kernels, built from the C++ sources in `kernels`; never required.
 
     python -m jaxlab.trees.native      builds them now and says where they are
 

@@ -112,8 +112,10 @@ def place_evaluation(
     """Copy held-out rows to every device."""
     size = len(binned.bins)
     used = np.ones(len(target)) if weight is None else weight
-    parts = (binned.bins, _pad(target, size, float(target[-1])), _pad(used, size))
-    return Eval(*replicate(plan, parts), _place_groups(plan, groups, size))
+    last = float(target[-1])
+    parts = (binned.bins, _pad(target, size, last), _pad(used, size))
+    bins, targets, weights = replicate(plan, parts)
+    return Eval(bins, targets, weights, _place_groups(plan, groups, size))
 
 
 def _place_groups(plan: Plan, groups: Groups | None, size: int) -> Groups | None:

@@ -22,7 +22,7 @@ class Shape:
     implementation: str = "xla"
     is_whole: bool = False  # compiled for the whole tree
     has_counts: bool = False  # a third channel, for min_leaf_rows
-    limits: Limits = Limits()
+    limits: Limits = dataclasses.field(default_factory=Limits)
     axis_name: str | tuple[str, ...] | None = None  # rows are split over it
 
     @property

@@ -125,7 +125,9 @@ def add_trees(
     return jax.lax.fori_loop(0, num_trees, add, raw)
 
 
-_add_trees = jax.jit(add_trees, static_argnames=("num_bins", "compiled", "has_categories"))
+_add_trees = jax.jit(
+    add_trees, static_argnames=("num_bins", "compiled", "has_categories")
+)
 
 
 @jax.jit

@@ -97,7 +97,7 @@ def run_rounds(
         bins=rows if is_rows else by_output,
         columns=P(),
         num_rows=P(),
-        features=P(),
+        features=P(),  # type: ignore[arg-type]  # a prefix of the tree
         groups=P(),
     )
     specs = TrainData(table, rows, rows, P())
@@ -265,14 +265,12 @@ class _Round:
         if self.objective.leaf is not Leaf.NEWTON:
             value = self._search(raw, grown.leaf, used, alpha, delta)
         elif self.plan.friedman:
-            counted = [
+            g, h = (
                 part if used is None else jnp.where(used, part, 0)
                 for part in (gradient, hessian)
-            ]
-            bits = fixed_point.num_bits(shape.num_rows)
-            value = newton_leaves(
-                *counted, grown.leaf, shape.num_nodes, bits, self.axis
             )
+            bits = fixed_point.num_bits(shape.num_rows)
+            value = newton_leaves(g, h, grown.leaf, shape.num_nodes, bits, self.axis)
         value = value * (self.objective.leaf_factor * self.hyper.learning_rate)
         value = jnp.where(nodes.left > 0, 0.0, value).astype(jnp.float32)
         # Without it XLA computes a leaf's value anew for each of its rows.

@@ -20,7 +20,7 @@ def kept_features(num_features: int, *rates: float) -> int:
 
 
 def uniform_rows(key: Key[Array, ""], num_rows: int, rate: Any) -> Bool[Array, " n"]:
-    """Draw each row with the same chance; row i's draw does not depend on `num_rows`."""
+    """Draw each row with the same chance; row i's does not depend on `num_rows`."""
     return jax.random.uniform(key, (num_rows,), jnp.float32) < rate
 
 

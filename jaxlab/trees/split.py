@@ -4,7 +4,7 @@ With the sums G of gradients and H of hessians left (L) and right (R) of a split
 
     gain = score(L) + score(R) - score(L + R),   score(G, H) = T(G)^2 / (H + l2),
 
-where T shrinks G by l1 towards zero (Chen & Guestrin 2016, arXiv:1603.02754, equation 7,
+where T shrinks G by l1 towards zero (Chen & Guestrin 2016, arXiv:1603.02754, eq. 7,
 without the factor 1/2 and gamma, as the XGBoost library reports it). Sums are exact
 integers and gains float64 without a multiplication whose product is only added, so
 that no compiler can fuse the two: all devices and the compiled twin
@@ -69,7 +69,7 @@ class Splits(NamedTuple):
 def leaf_weight(
     g: Float[Array, "*q"], h: Float[Array, "*q"], rules: Rules
 ) -> Float[Array, "*q"]:
-    """Give the value of a leaf, -T(G) / (H + l2), within the largest step; 0 if empty."""
+    """Give a leaf's value, -T(G) / (H + l2), within the largest step; 0 if empty."""
     scale = h + rules.l2
     shrunk = jnp.sign(g) * jnp.maximum(jnp.abs(g) - rules.l1, 0.0)
     weight = jnp.where(scale > 0, -shrunk / jnp.where(scale > 0, scale, 1.0), 0.0)
@@ -141,7 +141,7 @@ def find_splits(
     is_down = jnp.arange(2).reshape(1, 1, 2, 1) == 1
     allowed = mask[:, :, None, None] & (has_missing | ~is_down)
     gain = jnp.where(allowed, gain, -jnp.inf)
-    num_nodes, num_features, _, num_places = gain.shape
+    num_nodes, _, _, num_places = gain.shape
     best = gain.reshape(num_nodes, -1).argmax(-1)
     feature, rest = jnp.divmod(best, 2 * num_places)
     missing_left, place = jnp.divmod(rest, num_places)
