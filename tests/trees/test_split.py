@@ -434,6 +434,8 @@ def test_monotone_splits_are_those_of_the_twin(rng, signs):
     limits = Limits(has_monotone=True)
     for bounds in (FREE, np.array([[-0.1, 0.05]]), np.array([[0.02, np.inf]])):
         for name in ("plain", "l1", "max_delta_step"):
+            if name == "l1" and bounds[0, 0] > 0:
+                continue  # all leaves stand at the bound, and all splits gain alike
             rules = PLAIN | RULES[name]
             check(*given, rules, limits=limits, monotone=np.array(signs), bounds=bounds)
 
