@@ -2,15 +2,21 @@
 
 python -m benchmarks              all of them
 python -m benchmarks vit loop     some
+python -m benchmarks trees --quick    one, with flags of its own
 """
 
 import subprocess
 import sys
 
-NAMES = ("vit", "loop", "start")
+NAMES = ("vit", "loop", "start", "trees")
 
 
-def main(chosen: list[str]) -> int:
+def main(args: list[str]) -> int:
+    place = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
+    chosen, flags = args[:place], args[place:]
+    if flags and len(chosen) != 1:
+        sys.stderr.write("error: flags need the name of one benchmark before them\n")
+        return 2
     unknown = [name for name in chosen if name not in NAMES]
     if unknown:
         sys.stderr.write(
@@ -19,7 +25,9 @@ def main(chosen: list[str]) -> int:
         return 2
     # Settings of the C library and of JAX's devices must come first in a process.
     codes = [
-        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False)
+        subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{name}", *flags], check=False
+        )
         for name in chosen or NAMES
     ]
     return max(code.returncode for code in codes)

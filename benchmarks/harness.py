@@ -70,9 +70,8 @@ def machine() -> dict[str, Any]:
         for line in _lines("/proc/cpuinfo")
         if line.startswith("model name")
     ]
-    modules = {
-        name: sys.modules[name] for name in ("jax", "torch") if name in sys.modules
-    }
+    peers = ("jax", "torch", "xgboost", "lightgbm", "sklearn")
+    modules = {name: sys.modules[name] for name in peers if name in sys.modules}
     return {
         "cpu": names[0] if names else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
@@ -102,17 +101,37 @@ def table_lines(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def report(name: str, title: str, rows: list[dict[str, Any]]) -> None:
-    """Print a table and write `results/NAME.json`."""
+def report(
+    name: str,
+    title: str,
+    rows: list[dict[str, Any]],
+    *,
+    part: str = "",
+    is_kept: bool = True,
+) -> None:
+    """Print a table and write `results/NAME.json`.
+
+    Args:
+        name: Of the file.
+        title: What was measured.
+        rows: The same columns in each.
+        part: Of a benchmark of several tables: other parts stay as they are.
+        is_kept: False prints only.
+    """
     facts = machine()
     print(f"\n{title}")
     print("  " + ", ".join(f"{key} {value}" for key, value in facts.items()))
-    print("\n".join(table_lines(rows)))
+    print("\n".join(table_lines(rows)), flush=True)
+    if not is_kept:
+        return
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}.json"
-    data = {"title": title, "machine": facts, "rows": rows}
+    data: dict[str, Any] = {"title": title, "machine": facts, "rows": rows}
+    if part:
+        known = json.loads(file.read_text()) if file.exists() else {}
+        data = {**known, part: data}
     file.write_text(json.dumps(data, indent=2) + "\n")
-    print(f"  written to {os.path.relpath(file)}")
+    print(f"  written to {os.path.relpath(file)}", flush=True)
 
 
 def _text(value: Any) -> str:

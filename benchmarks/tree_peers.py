@@ -6,6 +6,7 @@ They are imported when they are asked for: nothing in jaxlab needs them.
 import dataclasses
 import functools
 import importlib
+import os
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -30,7 +31,6 @@ class Settings:
     subsample: float = 1.0
     colsample_bytree: float = 1.0  # share of the features for a tree
     max_bins: int = 256  # of values; 255 where one more is for missing values
-    threads: int = 0  # 0: all
     seed: int = 0
     friedman: bool = False  # jaxlab's GradientBoosting estimators, not its XGBoost ones
     is_classifier: bool = True
@@ -40,6 +40,13 @@ class Settings:
     def leaves(self) -> int:
         """Leaves of a tree at most."""
         return self.max_leaves or 1 << self.max_depth
+
+
+def num_cores() -> int:
+    """Count what this process may use; LightGBM would take half of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def xgboost(settings: Settings, **more: Any) -> Any:
@@ -58,7 +65,7 @@ def xgboost(settings: Settings, **more: Any) -> Any:
         colsample_bytree=settings.colsample_bytree,
         max_bin=settings.max_bins,
         tree_method="hist",
-        n_jobs=settings.threads or None,
+        n_jobs=num_cores(),
         random_state=settings.seed,
         **more,
     )
@@ -79,7 +86,7 @@ def lightgbm(settings: Settings, **more: Any) -> Any:
         subsample_freq=int(settings.subsample < 1),
         colsample_bytree=settings.colsample_bytree,
         max_bin=min(settings.max_bins, 255),
-        n_jobs=settings.threads or None,
+        n_jobs=num_cores(),
         random_state=settings.seed,
         verbose=-1,
         **more,
@@ -148,7 +155,7 @@ def jaxlab(settings: Settings, **more: Any) -> Any:
 
 
 def fits(settings: Settings, X: np.ndarray, y: np.ndarray) -> dict[str, Fit]:
-    """Give the libraries that are installed, by name and version."""
+    """Give what each library that is installed fits, by name."""
     kinds = ["q"] * X.shape[1]
     for column in settings.categorical:
         kinds[column] = "c"
@@ -160,15 +167,27 @@ def fits(settings: Settings, X: np.ndarray, y: np.ndarray) -> dict[str, Fit]:
         "lightgbm": lambda: lightgbm(settings).fit(
             X, y, categorical_feature=list(settings.categorical)
         ),
+        "lightgbm quantised": lambda: lightgbm(settings, use_quantized_grad=True).fit(
+            X, y, categorical_feature=list(settings.categorical)
+        ),
         "sklearn": lambda: scikit_learn(settings).fit(X, y),
     }
-    found = {}
-    for name, fit in known.items():
-        try:
-            found[f"{name} {importlib.import_module(name).__version__}"] = fit
-        except ImportError:
-            continue
-    return found
+    return {name: fit for name, fit in known.items() if is_installed(name.split()[0])}
+
+
+def is_installed(name: str) -> bool:
+    """Import a library, if it is there."""
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+def version(name: str) -> str:
+    """Name a library with its version."""
+    found = importlib.import_module(name.split()[0]).__version__
+    return f"{name} {found}"
 
 
 def predict(model: Any, X: np.ndarray) -> np.ndarray:
@@ -206,6 +225,8 @@ def compare(
     )
     rows = []
     for name, fit in fits(settings, train.features, train.target).items():
+        if name == "lightgbm quantised":
+            continue
         seconds = []
         for _ in range(2):
             model, spent = timed(fit)
@@ -214,7 +235,7 @@ def compare(
         predicted, spent = timed(functools.partial(predict, model, table.test.features))
         rows.append(
             {
-                "library": name,
+                "library": version(name),
                 **scores(table.test.target, predicted, table.class_names),
                 "first_fit_s": round(seconds[0], 4),
                 "second_fit_s": round(seconds[1], 4),
