@@ -12,7 +12,7 @@ import argparse
 import dataclasses
 import functools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -244,7 +244,7 @@ def _fastest(timings: dict[str, Timing]) -> float:
 
 
 def _turns(
-    fits: dict[str, Callable[[], Any]], repeats: int, models: dict[str, Any]
+    fits: Mapping[str, Callable[[], Any]], repeats: int, models: dict[str, Any]
 ) -> dict[str, Timing]:
     """Fit by turns, and keep the last model of each."""
 
