@@ -20,7 +20,7 @@ from jaxlab.trees.predict import predict_raw
 
 pytestmark = pytest.mark.peer
 
-ROWS, FEATURES, VALUES, CLASSES, TREES = 4000, 8, 64, 3, 8
+ROWS, FEATURES, VALUES, CLASSES, TREES = 20_000, 8, 64, 3, 8
 # Float32 scores of 8 trees, whose gradients the peers sum in float64 or float32.
 CLOSE = {"rtol": 0, "atol": 1e-5}
 LEAST_HESSIAN = 1e-3  # scikit-learn's constant
