@@ -50,7 +50,7 @@ def make_data():
 
 
 X, Y = make_data()
-FLAG = (Y > np.median(Y) + 0.1).astype(int)
+FLAG = (np.median(Y) + 0.1 < Y).astype(int)
 CLASS = np.digitize(Y, [0.5, 1.2])
 WEIGHT = np.random.default_rng(1).integers(1, 4, size=NUM_ROWS).astype(float)
 TREES = {"n_estimators": 12, "max_depth": 4}
