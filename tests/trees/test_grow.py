@@ -270,7 +270,15 @@ def make(name, seed=0):
 grow_jitted = jax.jit(grow_tree, static_argnames="shape")
 
 
-def table_of(problem, implementation, *, by_feature=True, groups=None, monotone=None):
+def table_of(
+    problem,
+    implementation,
+    *,
+    by_feature=True,
+    groups=None,
+    monotone=None,
+    categorical=(),
+):
     bins, columns = problem.bins, np.ascontiguousarray(problem.bins.T)
     if monotone is None:
         monotone = np.zeros(FEATURES)
@@ -279,7 +287,9 @@ def table_of(problem, implementation, *, by_feature=True, groups=None, monotone=
         "columns": columns if by_feature else np.zeros((0, 0), np.uint8),
         "num_rows": np.int32(problem.num_rows),
         "features": Features(
-            problem.num_values, np.zeros(FEATURES, bool), monotone.astype(np.int32)
+            problem.num_values,
+            np.isin(np.arange(FEATURES), categorical),
+            monotone.astype(np.int32),
         ),
         "groups": np.zeros((0, FEATURES), bool) if groups is None else groups,
     }
@@ -366,6 +376,48 @@ def test_a_copy_of_the_bins_by_feature_changes_nothing(policy, subtests):
             assert_same(
                 grow(make(name), shape, by_feature=False), compiled(policy, name)
             )
+
+
+# What is known of the features, and the limits of the program that looks at it.
+SETS = np.array([[1, 1, 0, 0, 0, 0], [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0]], bool)
+SIGNS = np.array([1, 0, 0, -1, 0, 1])
+KNOWN = {
+    "sorted categories": (
+        Limits(has_categories=True, max_onehot=0),
+        {"categorical": (0, 2, 3)},
+    ),
+    "one-hot categories": (
+        Limits(has_categories=True, max_onehot=VALUES),
+        {"categorical": (0, 2, 3)},
+    ),
+    "monotone": (Limits(has_monotone=True), {"monotone": SIGNS}),
+    "sets of features": (Limits(), {"groups": SETS}),
+    "all": (
+        Limits(has_categories=True, has_monotone=True, max_onehot=4),
+        {"categorical": (1, 2), "monotone": SIGNS, "groups": SETS},
+    ),
+}
+
+
+@needs_kernels
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("policy", "known"),
+    [*(("depth 3", known) for known in KNOWN), ("best first, shallow", "all")],
+)
+def test_they_agree_on_categories_signs_and_sets_of_features(policy, known, subtests):
+    limits, more = KNOWN[known]
+    for name in SCENARIOS:
+        with subtests.test(name):
+            whole, plain = (
+                grow(
+                    make(name),
+                    shape_of(policy, implementation, whole=whole, limits=limits),
+                    **more,
+                )
+                for implementation, whole in (("native", True), ("xla", False))
+            )
+            assert_same(plain, whole)
 
 
 @needs_kernels

@@ -131,7 +131,8 @@ def test_any_number_of_devices_trains_the_same_forest(name):
     expected = fit(name, 0)
     left = expected.forest.nodes.left
     assert (left[:, 0] > 0).all(), "trees were grown"
-    for devices in (2, 4):
+    # Two devices as well where it costs little: most of the time goes into compiling.
+    for devices in (2, 4) if name == "logistic" else (4,):
         assert_same(fit(name, devices), expected)
 
 
