@@ -144,6 +144,17 @@ class TreeEstimator(BaseEstimator):
             )
         return dataclasses.replace(config, num_rounds=left)
 
+    def _fit_binner(
+        self, rows: Rows, earlier: "TreeEstimator | None", **settings: Any
+    ) -> None:
+        """Choose bins, or take those of the model to go on from."""
+        if earlier is not None:
+            self.binner_ = earlier.binner_
+            return
+        self.binner_ = fit_binner(
+            rows.X, weight=rows.weight, seed=self._seed, **settings
+        )
+
     def _train(
         self,
         rows: Rows,
@@ -152,12 +163,11 @@ class TreeEstimator(BaseEstimator):
         sets: dict[str, Rows],
         earlier: "TreeEstimator | None",
         *,
-        binning: dict[str, Any],
         verbose: int,
         trainer: Callable[..., Boosted] = train,
         **options: Any,
     ) -> Boosted:
-        """Train on rows that were checked, and keep the forest.
+        """Train on rows that were checked and can be binned, and keep the forest.
 
         Args:
             rows: To train on.
@@ -165,18 +175,11 @@ class TreeEstimator(BaseEstimator):
             config: How.
             sets: Rows to watch.
             earlier: A fitted model to go on from.
-            binning: Settings of `fit_binner`.
             verbose: Whether to show progress.
             trainer: `boosting.train`, or something like it.
             options: Of the trainer.
         """
         init = None if earlier is None else earlier.forest_
-        if earlier is None:
-            self.binner_ = fit_binner(
-                rows.X, weight=rows.weight, seed=self._seed, **binning
-            )
-        else:
-            self.binner_ = earlier.binner_
         evaluations = {
             name: Evaluation(
                 bin_rows(self.binner_, one.X),

@@ -72,13 +72,13 @@ class FriedmanModel(TreeEstimator):
             size, share = len(rows.target), self.validation_fraction
             kept, held = hold_out(size, share, labels, self._seed)
             sets, rows = {"validation": rows.take(held)}, rows.take(kept)
+        self._fit_binner(rows, earlier, max_bins=self.max_bins)
         boosted = self._train(
             rows,
             objective,
             config,
             sets,
             earlier,
-            binning={"max_bins": self.max_bins},
             verbose=self.verbose,
             first=first,
             metrics=["mae" if objective.leaf is Leaf.HUBER else "loss"],

@@ -50,6 +50,15 @@ class Rows:
     offset: np.ndarray | None = None  # raw scores to add to, [outputs, n]
     qid: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse targets that are not one a row."""
+        num_rows = self.X.shape[0]
+        if len(self.target) != num_rows:
+            raise InputError(
+                f"X has {num_rows} rows, but y has {len(self.target)}; give one target "
+                "a row"
+            )
+
     def take(self, rows: np.ndarray) -> "Rows":
         """Give some of the rows."""
 

@@ -25,6 +25,8 @@ from jaxlab.trees.settings import config_of, dart_of, raw_base_score
 
 __all__ = ["SecondOrderModel"]
 
+_MOST_VALUES = 255  # bins of values, beside the one of missing values
+
 
 # The settings are fields, so that the signature of __init__ is what scikit-learn reads.
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
@@ -99,24 +101,30 @@ class SecondOrderModel(TreeEstimator):
         if self.validation_fraction is not None and not sets:
             rows, held = self._hold_out(rows)
             sets = {"validation_0": held}
-        boosted = self._train(
+        check_range(self, ("max_bin",), 2)
+        self._fit_binner(
             rows,
-            objective,
-            config,
-            sets,
             earlier,
-            binning=self._binning(),
-            verbose=self.verbose if verbose is None else verbose,
-            trainer=self._trainer(earlier),
-            first=self._first(objective, rows),
-            metrics=_as_list(self.eval_metric),
-            patience=self.early_stopping_rounds,
+            max_bins=min(int(self.max_bin), _MOST_VALUES),
+            categorical=self.categorical_features,
         )
         if not self.enable_categorical and self.binner_.is_categorical.any():
             raise InputError(
                 "X has columns of categories, but enable_categorical is False; set it, "
                 "or pass numbers"
             )
+        boosted = self._train(
+            rows,
+            objective,
+            config,
+            sets,
+            earlier,
+            verbose=self.verbose if verbose is None else verbose,
+            trainer=self._trainer(earlier),
+            first=self._first(objective, rows),
+            metrics=_as_list(self.eval_metric),
+            patience=self.early_stopping_rounds,
+        )
         self._keep_scores(boosted, list(sets), self.forest_.num_rounds)
 
     def _hold_out(self, rows: Rows) -> tuple[Rows, Rows]:
@@ -127,13 +135,6 @@ class SecondOrderModel(TreeEstimator):
 
     def _strata(self, rows: Rows) -> np.ndarray | None:
         return None
-
-    def _binning(self) -> dict[str, Any]:
-        check_range(self, ("max_bin",), 2)
-        return {
-            "max_bins": min(int(self.max_bin), 255),
-            "categorical": self.categorical_features,
-        }
 
     def _trainer(self, earlier: TreeEstimator | None) -> Callable[..., Boosted]:
         dart = dart_of(self)

@@ -160,7 +160,7 @@ def raw_base_score(objective: Objective, base_score: Any) -> np.ndarray:
         InputError: If it has no raw score.
     """
     given = np.asarray(base_score, np.float64)
-    found = raw_scores(objective, given)
+    found = np.reshape(raw_scores(objective, np.atleast_1d(given)), given.shape)
     if not np.isfinite(found).all() or found.shape not in (
         (),
         (objective.num_outputs,),

@@ -223,10 +223,8 @@ class XGBoostRanker(SecondOrderModel):
         given = (eval_group, eval_qid, query_weight_eval_set)
         for number, (X_eval, y_eval) in enumerate(eval_set or ()):
             sizes, ids, weights = (one and one[number] for one in given)
-            X_eval, name = (
-                self._read_features(X_eval, reset=False),
-                f"validation_{number}",
-            )
+            name = f"validation_{number}"
+            X_eval = self._read_features(X_eval, reset=False)
             sets[name] = _read_queries(X_eval, y_eval, sizes, ids, weights, name=name)
         self._fit(rows, sets, earlier, verbose)
         return self
