@@ -7,14 +7,19 @@ Estimators (scikit-learn's interface), loaded when first asked for:
 
     xgboost              second order, regularised: XGBoost's settings
     gradient_boosting    Friedman's algorithm: scikit-learn's settings
-    second_order, dart, settings, inputs, estimator, progress    what they are made of
+    second_order, friedman    settings and training of the two families
+    dart        dropout of trees
+    settings, classes, inputs, estimator, importance, saving, progress    their parts
 
 The functional core, from the whole to its parts:
 
     boosting    boost(binned, target, objective, config, key) -> Forest
-    round       one round on the devices;  placement, sampling, leaf: its parts
+    run         rounds on the devices, driven from the host;  stepping: for loops of
+                their own;  config: what the user says, and what is compiled
+    round       one round;  placement, sampling, leaf: its parts
     grow        one tree;  plan, expand, split, histogram, fixed_point: its parts
-    objective   a loss and how leaves use it;  catalogue, losses, ranking, start, metric
+    objective   a loss and how leaves use it;  catalogue, losses, domain, diagonal,
+                ranking, start, metric, ordering
     binning     features to bytes;  columns, cuts, codes, sketch
     predict     rows through trees
     tree        Nodes and Forest, the arrays
