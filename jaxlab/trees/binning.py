@@ -37,6 +37,7 @@ from jaxlab.trees.native import library
 __all__ = ["Binner", "fit_binner", "split_threshold", "transform"]
 
 _BIN_COUNTS = (17, 33, 65, 129, 256)  # few sizes, so that compiled programs are shared
+_FEW_VALUES = 50_000
 _MOST_VALUES = 255  # bins of values: codes are bytes, and one is for missing values
 
 # Values of a category, in the order of their bins.
@@ -121,9 +122,11 @@ def fit_binner(
         return (0, np.empty(0), None) if cuts is None else (len(cuts) + 1, cuts, None)
 
     library()  # built before the threads ask for it
+    num_values = table.num_rows * table.num_features
     with concurrent.futures.ThreadPoolExecutor(num_threads()) as pool:
+        each = pool.map if num_values > _FEW_VALUES else map  # starting threads costs
         counts, found, categories = zip(
-            *pool.map(fit, range(table.num_features)), strict=True
+            *each(fit, range(table.num_features)), strict=True
         )
     num_bins = next(size for size in _BIN_COUNTS if size > max(counts))
     cuts = np.full((table.num_features, num_bins - 2), np.inf)

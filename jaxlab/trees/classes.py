@@ -36,8 +36,9 @@ class BoostedClassifier(ClassifierMixin, TreeEstimator):
         weight = read_weight(sample_weight, len(places))
         margin = read_margin(base_margin, len(places))
         rows = Rows(X, places, weight, margin).used()
-        kept, places = np.unique(rows.target, return_inverse=True)
-        classes = classes[kept]
+        is_kept = np.bincount(rows.target.astype(np.int64), minlength=len(classes)) > 0
+        places = (np.cumsum(is_kept) - 1)[rows.target.astype(np.int64)]
+        classes = classes[is_kept]
         if len(classes) < 2:
             raise InputError(
                 f"y holds only one class, {classes.tolist()}, among the rows of "

@@ -133,7 +133,8 @@ def read_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
     if column.dtype == object and any(v is None or v != v for v in column):
         raise InputError("y has missing labels; leave out the rows without a label")
     check_classification_targets(column)
-    return np.unique(column, return_inverse=True)
+    classes = np.unique(column)  # without places it need not sort all rows
+    return classes, np.searchsorted(classes, column)
 
 
 def encode_labels(y: Any, classes: np.ndarray, name: str) -> np.ndarray:

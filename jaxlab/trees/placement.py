@@ -29,6 +29,7 @@ _LEAST_ROWS = 256
 # Up to so many features, a second copy of the bins by feature is worth its memory: the
 # compiled grower parts rows three times faster with it.
 _MOST_COLUMNS = 40
+_BLOCK_ROWS = 1024
 
 
 def padded_rows(num_rows: int, num_devices: int = 1) -> int:
@@ -63,6 +64,15 @@ def _pad(values: Any, size: int, fill: float = 0.0) -> np.ndarray:
     return padded
 
 
+def _by_feature(bins: np.ndarray) -> np.ndarray:
+    """Copy bins by rows to bins by features, in blocks that stay in the cache."""
+    columns = np.empty(bins.shape[::-1], np.uint8)
+    for start in range(0, len(bins), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        columns[:, rows] = bins[rows].T
+    return columns
+
+
 def place_rows(
     plan: Plan,
     config: Any,
@@ -79,12 +89,12 @@ def place_rows(
     if is_by_rows(plan.shape.implementation):
         placed = _put(plan, bins, rows)
     else:
-        columns = np.ascontiguousarray(bins.T)
+        columns = _by_feature(bins)
         placed = _put(plan, columns, P(None, plan.shape.axis_name))
     num_features = binner.num_features
     by_feature = np.zeros((0, 0), np.uint8)
     if plan.shape.is_whole and num_features <= _MOST_COLUMNS:
-        by_feature = np.ascontiguousarray(bins.T)
+        by_feature = _by_feature(bins)
     monotone = np.asarray(config.monotone or (0,) * num_features, np.int32)
     sets = np.zeros((len(config.interactions), num_features), bool)
     for place, features in enumerate(config.interactions):
