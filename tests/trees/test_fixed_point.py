@@ -58,7 +58,8 @@ def test_the_exponent_is_that_of_all_devices():
 
 
 @pytest.mark.parametrize(
-    "rows", [1, 2, 3, 2**24 - 1, 2**24, 2**24 + 1, 33_000_000, 2**31 - 1]
+    "rows",
+    [1, 2, 3, 2**24 - 1, 2**24, 2**24 + 1, 2**25, 33_000_000, 2**30, 2**31 - 1],
 )
 def test_the_sum_of_all_rows_fits_63_bits(rows):
     bits = num_bits(rows)
