@@ -31,8 +31,8 @@ QUICK = {"stump", "depth 3"}  # to compile
 # The grower in JAX is the same for all implementations but for the histogram's call.
 PAIRS = [
     *((name, "xla") for name in POLICIES),
-    *((name, "native") for name in ("depth 3", "depth 5", "budget", "best first")),
-    *((name, "flat") for name in ("depth 3", "best first, shallow")),
+    *((name, "native") for name in ("depth 3", "best first")),
+    ("depth 3", "flat"),
 ]
 PAIR_PARAMS = [
     pytest.param(*pair, marks=() if pair[0] in QUICK else pytest.mark.slow)
@@ -332,6 +332,13 @@ def shape_of(policy, implementation="native", *, whole=False, **more):
     )
 
 
+def quick_shape(policy, **more):
+    """Take the compiled grower where it is: its program compiles in no time."""
+    if has_native():
+        return shape_of(policy, whole=True, **more)
+    return shape_of(policy, "xla", **more)
+
+
 @functools.cache
 def compiled(policy, name, sampled=True):
     return grow(make(name), shape_of(policy, whole=True), sampled=sampled)
@@ -382,16 +389,14 @@ def test_a_copy_of_the_bins_by_feature_changes_nothing(policy, subtests):
 SETS = np.array([[1, 1, 0, 0, 0, 0], [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0]], bool)
 SIGNS = np.array([1, 0, 0, -1, 0, 1])
 KNOWN = {
-    "sorted categories": (
-        Limits(has_categories=True, max_onehot=0),
-        {"categorical": (0, 2, 3)},
+    "sorted categories, signs": (
+        Limits(has_categories=True, has_monotone=True, max_onehot=0),
+        {"categorical": (1, 2), "monotone": SIGNS},
     ),
-    "one-hot categories": (
+    "one-hot categories, sets": (
         Limits(has_categories=True, max_onehot=VALUES),
-        {"categorical": (0, 2, 3)},
+        {"categorical": (0, 2, 3), "groups": SETS},
     ),
-    "monotone": (Limits(has_monotone=True), {"monotone": SIGNS}),
-    "sets of features": (Limits(), {"groups": SETS}),
     "all": (
         Limits(has_categories=True, has_monotone=True, max_onehot=4),
         {"categorical": (1, 2), "monotone": SIGNS, "groups": SETS},
@@ -403,7 +408,11 @@ KNOWN = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "known"),
-    [*(("depth 3", known) for known in KNOWN), ("best first, shallow", "all")],
+    [
+        ("depth 3", "sorted categories, signs"),
+        ("depth 3", "one-hot categories, sets"),
+        ("best first, shallow", "all"),
+    ],
 )
 def test_they_agree_on_categories_signs_and_sets_of_features(policy, known, subtests):
     limits, more = KNOWN[known]
@@ -555,7 +564,7 @@ class Naive:
 )
 def test_a_naive_grower_makes_the_same_tree(policy, name):
     problem = make(name)
-    shape = shape_of(policy, whole=True) if has_native() else shape_of(policy, "xla")
+    shape = quick_shape(policy)
     found = grow(problem, shape).nodes
     naive = Naive(problem, shape).grow()
     np.testing.assert_array_equal(found.left, naive.left)
@@ -579,7 +588,7 @@ def test_a_naive_grower_makes_the_same_tree(policy, name):
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_rows_end_where_the_splits_send_them(policy, name):
     problem = make(name)
-    shape = shape_of(policy, whole=True) if has_native() else shape_of(policy, "xla")
+    shape = quick_shape(policy)
     grown = grow(problem, shape)
     nodes = grown.nodes
     for row, bins in enumerate(problem.bins[: problem.num_rows]):
@@ -604,9 +613,7 @@ def test_rows_end_where_the_splits_send_them(policy, name):
 def test_depth_nine_is_reached_and_budgets_are_used_up():
     kinds = [("depth 9", 512), ("budget", 21), ("any depth", 40), ("best first", 31)]
     for policy, leaves in kinds:
-        shape = (
-            shape_of(policy, whole=True) if has_native() else shape_of(policy, "xla")
-        )
+        shape = quick_shape(policy)
         left = grow(make("plain"), shape).nodes.left
         depth = {0: 0}
         for node in np.flatnonzero(left):
@@ -617,7 +624,7 @@ def test_depth_nine_is_reached_and_budgets_are_used_up():
             assert (left > 0).sum() + 1 == leaves
 
 
-# ----------------------------------------- what only the grower in JAX can do
+# ----------------------------------------------------- constraints and memory
 
 
 def paths(nodes):
@@ -629,17 +636,14 @@ def paths(nodes):
     return above
 
 
-@pytest.mark.parametrize("implementation", ["xla", "native"])
-def test_features_meet_only_within_their_sets(implementation):
-    if implementation == "native" and not has_native():
-        pytest.skip("no compiled kernels here")
+def test_features_meet_only_within_their_sets():
     sets = np.zeros((3, FEATURES), bool)
     sets[0, [0, 1]] = sets[1, [1, 2, 3]] = sets[2, 4] = True
-    grown = grow(make("plain"), shape_of("depth 3", implementation), groups=sets)
+    grown = grow(make("plain"), quick_shape("depth 3"), groups=sets)
     found = {path for path in paths(grown.nodes).values() if path}
     assert all(any(path <= set(np.flatnonzero(s)) for s in sets) for path in found)
     assert 5 not in set().union(*found), "a feature of no set is left out"
-    free = paths(grow(make("plain"), shape_of("depth 3", implementation)).nodes)
+    free = paths(grow(make("plain"), quick_shape("depth 3")).nodes)
     assert set(free.values()) != set(paths(grown.nodes).values()), "sets do matter"
 
 
@@ -648,7 +652,7 @@ def test_features_meet_only_within_their_sets(implementation):
 def test_leaves_follow_the_sign_of_a_monotone_feature(policy, sign):
     monotone = np.zeros(FEATURES)
     monotone[[0, 3]] = sign, -sign
-    shape = shape_of(policy, "xla", limits=Limits(has_monotone=True))
+    shape = quick_shape(policy, limits=Limits(has_monotone=True))
     problem = make("missing values")
     problem.bins[:, [0, 3]] %= VALUES  # no missing values in monotone features
     nodes = grow(problem, shape, monotone=monotone).nodes
@@ -666,7 +670,7 @@ def test_leaves_follow_the_sign_of_a_monotone_feature(policy, sign):
             assert (value >= last).all()
             last = value
         rows = problem.bins[:100].copy()
-    free = grow(problem, shape_of(policy, "xla")).nodes
+    free = grow(problem, quick_shape(policy)).nodes
     assert not np.array_equal(free.left_bins, nodes.left_bins), "the signs do matter"
 
 
@@ -688,7 +692,10 @@ def test_leaves_keep_the_rows_asked_for(least):
 def test_without_memory_for_histograms_the_tree_is_the_same(policy, monkeypatch):
     expected = grow(make("missing values"), shape_of(policy, "xla"))
     monkeypatch.setattr(expand, "_MOST_BYTES", 0)
-    jax.clear_caches()
+    anew = jax.jit(
+        lambda *given, shape: grow_tree(*given, shape), static_argnames="shape"
+    )
+    monkeypatch.setitem(globals(), "grow_jitted", anew)
     assert_same(grow(make("missing values"), shape_of(policy, "xla")), expected)
 
 
