@@ -232,9 +232,19 @@ def _pad_rows(bins: np.ndarray) -> np.ndarray:
     return np.pad(bins, ((0, missing), (0, 0))) if missing else bins
 
 
+def _has_categories(forest: Forest) -> bool:
+    """Tell whether a split parts bins other than a split on numbers would."""
+    nodes = jax.tree.map(np.asarray, forest.nodes)
+    is_split = nodes.left > 0
+    words = nodes.left_bins[is_split].astype("<u4").view(np.uint8)
+    values = np.arange(forest.num_bins - 1)
+    is_left = np.unpackbits(words, axis=-1, bitorder="little")[:, values]
+    return bool((is_left != (values <= nodes.bin[is_split][:, None])).any())
+
+
 def predict_raw(forest: Forest, bins: np.ndarray, **options: Any) -> np.ndarray:
     """Give raw scores of binned rows, [outputs, rows]; see `Predictor.raw`."""
-    return Predictor(forest).raw(bins, **options)
+    return Predictor(forest, _has_categories(forest)).raw(bins, **options)
 
 
 def predict_leaves(forest: Forest, bins: np.ndarray) -> np.ndarray:

@@ -115,6 +115,8 @@ def test_sets_of_categories_are_followed(rng):
     found = Predictor(forest, has_categories=True)
     np.testing.assert_array_equal(found.raw(bins), naive_raw(forest, bins))
     np.testing.assert_array_equal(found.leaves(bins), naive_leaves(forest, bins))
+    # Nobody has to be told that there are categories.
+    np.testing.assert_array_equal(predict_raw(forest, bins), naive_raw(forest, bins))
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 3, 4])
