@@ -135,12 +135,11 @@ def prepare(
     """
     _check(binned, target, weight, config)
     check_target(objective, target)
-    used = np.ones(len(target)) if weight is None else np.asarray(weight, np.float64)
-    objective = start.resolve(objective, target, used)
+    is_known = init is not None or first is not None
+    objective, best = _look(objective, target, weight, is_known)
     if init is None:
-        if first is None:
-            first = start.start(objective, target, used)
-        beginning = np.asarray(first, np.float32).reshape(objective.num_outputs)
+        beginning = np.asarray(best if first is None else first, np.float32)
+        beginning = beginning.reshape(objective.num_outputs)
         init = empty_forest(beginning, config, binned.binner, binned.num_rows)
     found = [find_metric(metric, objective) for metric in metrics or (None,)]
     plan = make_plan(
@@ -156,6 +155,15 @@ def prepare(
     run = Run(plan, config, binned, target, weight, groups, key, found)
     run.begin(init, offset, evaluations or {})
     return run
+
+
+def _look(
+    objective: Objective, target: np.ndarray, weight: np.ndarray | None, is_known: bool
+) -> tuple[Objective, np.ndarray | None]:
+    """Resolve an objective against the data, and find the best constant."""
+    used = np.ones(len(target)) if weight is None else np.asarray(weight, np.float64)
+    objective = start.resolve(objective, target, used)
+    return objective, None if is_known else start.start(objective, target, used)
 
 
 def _check(

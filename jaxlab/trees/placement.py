@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxlab.trees.binning import Binner
+from jaxlab.trees.codes import aligned_bytes
 from jaxlab.trees.histogram import is_by_rows
 from jaxlab.trees.plan import Table
 from jaxlab.trees.ranking import Groups
@@ -42,10 +43,10 @@ def padded_rows(num_rows: int, num_devices: int = 1) -> int:
     return -(-max(num_rows, 1) // step) * step
 
 
-def _put(plan: Plan, array: np.ndarray, spec: P) -> jax.Array:
-    if plan.mesh is None:
-        return jnp.asarray(array)
-    return jax.device_put(array, NamedSharding(plan.mesh, spec))
+def _put(plan: Plan, array: Any, spec: P) -> jax.Array:
+    """Lay an array out that nobody writes to any more: a CPU shares its memory."""
+    sharding = None if plan.mesh is None else NamedSharding(plan.mesh, spec)
+    return jax.device_put(array, sharding)
 
 
 def replicate(plan: Plan, tree: Any) -> Any:
@@ -54,19 +55,20 @@ def replicate(plan: Plan, tree: Any) -> Any:
 
 
 def place_scores(plan: Plan, raw: np.ndarray) -> jax.Array:
-    """Lay raw scores [outputs, padded rows] out by rows."""
-    return _put(plan, raw, P(None, plan.shape.axis_name))
+    """Lay raw scores [outputs, padded rows] out by rows, to be donated: a copy."""
+    return _put(plan, jnp.array(raw), P(None, plan.shape.axis_name))
 
 
-def _pad(values: Any, size: int, fill: float = 0.0) -> np.ndarray:
-    padded = np.full(size, fill, np.float32)
-    padded[: len(values)] = values
+def _pad(values: Any, num_rows: int, size: int, fill: float = 0.0) -> np.ndarray:
+    padded = aligned_bytes(size, 4).reshape(-1).view(np.float32)
+    padded[:num_rows] = values
+    padded[num_rows:] = fill
     return padded
 
 
 def _by_feature(bins: np.ndarray) -> np.ndarray:
     """Copy bins by rows to bins by features, in blocks that stay in the cache."""
-    columns = np.empty(bins.shape[::-1], np.uint8)
+    columns = aligned_bytes(*bins.shape[::-1])
     for start in range(0, len(bins), _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
         columns[:, rows] = bins[rows].T
@@ -99,19 +101,19 @@ def place_rows(
     sets = np.zeros((len(config.interactions), num_features), bool)
     for place, features in enumerate(config.interactions):
         sets[place, list(features)] = True
+    num_rows = len(target)
     # Padded targets must be such as the loss may see: NaN would not stay outside.
     last = float(target[-1])
-    used = np.ones(len(target)) if weight is None else weight
     return TrainData(
         Table(
             placed,
-            jnp.asarray(by_feature),
-            np.int32(len(target)),
+            jax.device_put(by_feature),
+            np.int32(num_rows),
             Features(binner.num_values, binner.is_categorical, monotone),
             sets,
         ),
-        _put(plan, _pad(target, size, last), rows),
-        _put(plan, _pad(used, size), rows),
+        _put(plan, _pad(target, num_rows, size, last), rows),
+        _put(plan, _pad(1.0 if weight is None else weight, num_rows, size), rows),
         _place_groups(plan, groups, size),
     )
 
@@ -120,10 +122,9 @@ def place_evaluation(
     plan: Plan, binned: Any, target: Any, weight: Any = None, groups: Any = None
 ) -> Eval:
     """Copy held-out rows to every device."""
-    size = len(binned.bins)
-    used = np.ones(len(target)) if weight is None else weight
-    last = float(target[-1])
-    parts = (binned.bins, _pad(target, size, last), _pad(used, size))
+    num_rows, size = len(target), len(binned.bins)
+    used = _pad(1.0 if weight is None else weight, num_rows, size)
+    parts = (binned.bins, _pad(target, num_rows, size, float(target[-1])), used)
     bins, targets, weights = replicate(plan, parts)
     return Eval(bins, targets, weights, _place_groups(plan, groups, size))
 
