@@ -16,6 +16,12 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Key
 from jaxlab.trees import start
 from jaxlab.trees.binning import Binner, transform
+from jaxlab.trees.checks import (
+    check_config,
+    check_origin,
+    check_rows,
+    check_scores,
+)
 from jaxlab.trees.config import Config, empty_forest, make_plan
 from jaxlab.trees.metric import find_metric
 from jaxlab.trees.objective import Objective, check_target
@@ -26,14 +32,6 @@ from jaxlab.trees.tree import Forest
 
 __all__ = ["Binned", "Boosted", "Config", "Evaluation", "Progress", "bin_rows", "boost"]
 __all__ += ["prepare", "train"]
-
-# Name, least and greatest value, and whether the least one itself will do.
-_RANGES = (
-    *((name, 0.0, np.inf, True) for name in ("learning_rate", "l2", "l1")),
-    *((name, 0.0, np.inf, True) for name in ("min_gain", "min_hessian")),
-    *((f"colsample_by{part}", 0.0, 1.0, False) for part in ("tree", "level", "node")),
-    ("subsample", 0.0, 1.0, False),
-)
 
 
 def bin_rows(binner: Binner, X: Any) -> Binned:
@@ -133,7 +131,8 @@ def prepare(
     Raises:
         InputError: If target, weight or a setting cannot be used.
     """
-    _check(binned, target, weight, config)
+    check_rows(binned.num_rows, target, weight)
+    check_config(config, binned.binner.num_features)
     check_target(objective, target)
     is_known = init is not None or first is not None
     objective, best = _look(objective, target, weight, is_known)
@@ -141,6 +140,10 @@ def prepare(
         beginning = np.asarray(best if first is None else first, np.float32)
         beginning = beginning.reshape(objective.num_outputs)
         init = empty_forest(beginning, config, binned.binner, binned.num_rows)
+    evaluations = evaluations or {}
+    bins = {name: one.binned.binner for name, one in evaluations.items()}
+    check_origin(init, objective.num_outputs, binned.binner, bins)
+    check_scores(offset, (objective.num_outputs, binned.num_rows))
     found = [find_metric(metric, objective) for metric in metrics or (None,)]
     plan = make_plan(
         config,
@@ -153,7 +156,7 @@ def prepare(
         mesh=mesh,
     )
     run = Run(plan, config, binned, target, weight, groups, key, found)
-    run.begin(init, offset, evaluations or {})
+    run.begin(init, offset, evaluations)
     return run
 
 
@@ -164,43 +167,3 @@ def _look(
     used = np.ones(len(target)) if weight is None else np.asarray(weight, np.float64)
     objective = start.resolve(objective, target, used)
     return objective, None if is_known else start.start(objective, target, used)
-
-
-def _check(
-    binned: Binned, target: np.ndarray, weight: np.ndarray | None, config: Config
-) -> None:
-    if target.shape != (binned.num_rows,):
-        raise InputError(
-            f"target has shape {target.shape}, but there are {binned.num_rows} rows; "
-            "give one number a row"
-        )
-    if weight is not None:
-        if weight.shape != target.shape:
-            raise InputError(
-                f"weight has shape {weight.shape}, but there are {len(target)} rows; "
-                "give one number a row"
-            )
-        if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
-            raise InputError(
-                f"weight goes from {weight.min()} to {weight.max()}; weights must be "
-                "finite, not negative, and not all 0"
-            )
-    _check_settings(config)
-
-
-def _check_settings(config: Config) -> None:
-    for name, least, most, may_be_least in _RANGES:
-        value = getattr(config, name)
-        if not least <= value <= most or (value == least and not may_be_least):
-            low = f"{'at least' if may_be_least else 'above'} {least:g}"
-            high = "" if most == np.inf else f" and at most {most:g}"
-            raise InputError(f"{name} {value} must be {low}{high}")
-    if not config.max_depth and not config.max_leaves:
-        raise InputError(
-            "max_depth 0 and max_leaves 0 would let a tree grow without end; give one"
-        )
-    if config.max_leaves == 1 or config.max_leaves < 0 or config.max_depth < 0:
-        raise InputError(
-            f"max_leaves {config.max_leaves} and max_depth {config.max_depth} cannot "
-            "be used; max_leaves is 0 or at least 2, max_depth at least 0"
-        )

@@ -108,10 +108,7 @@ class TreeEstimator(BaseEstimator):
     def _keep(self, forest: Forest) -> None:
         """Take a trained forest, ready to predict."""
         self.forest_ = forest
-        self._predictor = self._predictor_of(forest)
-
-    def _predictor_of(self, forest: Forest) -> Predictor:
-        return Predictor(forest, bool(self.binner_.is_categorical.any()))
+        self._predictor = Predictor(forest)
 
     def _read_features(self, X: Any, *, reset: bool) -> Any:
         """Check names and number of features, or take them over."""
@@ -239,7 +236,7 @@ class TreeEstimator(BaseEstimator):
         begin, end = rounds or (0, self.forest_.num_rounds)
         if begin == 0:
             return self._predictor.raw(bins, rounds=end, start=start)
-        part = self._predictor_of(self.forest_.rounds(end, begin))
+        part = Predictor(self.forest_.rounds(end, begin))
         return part.raw(bins, start=start)
 
     def _staged_raw(self, X: Any) -> Iterator[np.ndarray]:
@@ -247,7 +244,7 @@ class TreeEstimator(BaseEstimator):
         bins, forest = self._bins(X), self.forest_
         raw = self._predictor.raw(bins, rounds=0, start=self._start(X))
         for number in range(forest.num_rounds):
-            one = self._predictor_of(forest.rounds(number + 1, number))
+            one = Predictor(forest.rounds(number + 1, number))
             raw = one.raw(bins, start=raw)
             yield raw
 

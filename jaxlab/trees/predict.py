@@ -153,7 +153,21 @@ class Predictor:
     """A forest laid out for predicting many times."""
 
     forest: Forest
-    has_categories: bool = False
+
+    @functools.cached_property
+    def has_categories(self) -> bool:
+        """Whether a split parts bins other than a split on numbers would."""
+        nodes = jax.tree.map(np.asarray, self.forest.nodes)
+        is_split = nodes.left > 0
+        words = nodes.left_bins[is_split].astype("<u4").view(np.uint8)
+        values = np.arange(self.forest.num_bins - 1)
+        is_left = np.unpackbits(words, axis=-1, bitorder="little")[:, values]
+        return bool((is_left != (values <= nodes.bin[is_split][:, None])).any())
+
+    @functools.cached_property
+    def num_features(self) -> int:
+        """Features that rows must at least have."""
+        return int(np.asarray(self.forest.nodes.feature).max(initial=-1)) + 1
 
     @functools.cached_property
     def nodes(self) -> Nodes:
@@ -176,8 +190,10 @@ class Predictor:
             start: Raw scores to add to, in place of the forest's start.
 
         Raises:
-            InputError: If the forest does not have so many rounds.
+            InputError: If the forest does not have so many rounds, or the rows lack
+                features.
         """
+        self._check_features(bins)
         forest, num_rows = self.forest, len(bins)
         compiled = has_native()
         rounds = forest.num_rounds if rounds is None else rounds
@@ -217,6 +233,7 @@ class Predictor:
 
     def leaves(self, bins: np.ndarray) -> np.ndarray:
         """Give the leaf of each row in each tree, int32 [rows, trees]."""
+        self._check_features(bins)
         parts = [np.zeros((0, self.forest.num_trees), np.int32)]
         for begin in range(0, len(bins), _ROWS):
             part = bins[begin : begin + _ROWS]
@@ -226,25 +243,22 @@ class Predictor:
             parts.append(np.asarray(found)[: self.forest.num_trees, : len(part)].T)
         return np.concatenate(parts)
 
+    def _check_features(self, bins: np.ndarray) -> None:
+        if bins.shape[1] < self.num_features:
+            raise InputError(
+                f"the rows have {bins.shape[1]} features, but the forest splits on "
+                f"feature {self.num_features - 1}; bin them with its own binner"
+            )
+
 
 def _pad_rows(bins: np.ndarray) -> np.ndarray:
     missing = padded_size(len(bins)) - len(bins)
     return np.pad(bins, ((0, missing), (0, 0))) if missing else bins
 
 
-def _has_categories(forest: Forest) -> bool:
-    """Tell whether a split parts bins other than a split on numbers would."""
-    nodes = jax.tree.map(np.asarray, forest.nodes)
-    is_split = nodes.left > 0
-    words = nodes.left_bins[is_split].astype("<u4").view(np.uint8)
-    values = np.arange(forest.num_bins - 1)
-    is_left = np.unpackbits(words, axis=-1, bitorder="little")[:, values]
-    return bool((is_left != (values <= nodes.bin[is_split][:, None])).any())
-
-
 def predict_raw(forest: Forest, bins: np.ndarray, **options: Any) -> np.ndarray:
     """Give raw scores of binned rows, [outputs, rows]; see `Predictor.raw`."""
-    return Predictor(forest, _has_categories(forest)).raw(bins, **options)
+    return Predictor(forest).raw(bins, **options)
 
 
 def predict_leaves(forest: Forest, bins: np.ndarray) -> np.ndarray:

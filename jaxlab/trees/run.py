@@ -117,8 +117,7 @@ class Run:
             rounds: How many of its rounds count; all by default.
             training: Take the scores of the training rows too.
         """
-        has_categories = bool(self.binned.binner.is_categorical.any())
-        predictor = Predictor(forest, has_categories)
+        predictor = Predictor(forest)
 
         def scores(binned: Binned, offset: Any, rows: int) -> np.ndarray:
             raw = np.zeros((forest.num_outputs, rows), np.float32)

@@ -21,6 +21,7 @@ from jaxlab.trees.inputs import (
     read_weight,
 )
 from jaxlab.trees.objective import Objective
+from jaxlab.trees.predict import Predictor
 from jaxlab.trees.settings import config_of, dart_of, raw_base_score
 
 __all__ = ["SecondOrderModel"]
@@ -209,7 +210,7 @@ class SecondOrderModel(TreeEstimator):
         """Give the leaf of each row in each tree, int32 [rows, trees]."""
         bins = self._bins(X)
         begin, end = self._range(iteration_range) or (0, self.forest_.num_rounds)
-        return self._predictor_of(self.forest_.rounds(end, begin)).leaves(bins)
+        return Predictor(self.forest_.rounds(end, begin)).leaves(bins)
 
     def _range(self, iteration_range: Any) -> tuple[int, int] | None:
         if iteration_range is None:

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxlab.core.errors import InputError
 from jaxlab.trees import predict
 from jaxlab.trees.native import has_native
 from jaxlab.trees.predict import (
@@ -112,11 +113,9 @@ def test_leaves_are_those_of_a_naive_walk(rng, rows):
 
 def test_sets_of_categories_are_followed(rng):
     forest, bins = random_forest(rng, categories=True), draw_bins(rng, 300)
-    found = Predictor(forest, has_categories=True)
+    found = Predictor(forest)  # nobody has to tell it that there are categories
     np.testing.assert_array_equal(found.raw(bins), naive_raw(forest, bins))
     np.testing.assert_array_equal(found.leaves(bins), naive_leaves(forest, bins))
-    # Nobody has to be told that there are categories.
-    np.testing.assert_array_equal(predict_raw(forest, bins), naive_raw(forest, bins))
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 3, 4])
@@ -230,3 +229,12 @@ def test_a_predictor_lays_the_forest_out_once(rng):
     predictor = Predictor(random_forest(rng))
     assert predictor.nodes is predictor.nodes
     assert isinstance(predictor.nodes.left, jax.Array)
+
+
+def test_rows_without_the_features_of_the_forest_are_refused(rng):
+    forest, bins = random_forest(rng), draw_bins(rng, 5)
+    least = int(np.asarray(forest.nodes.feature).max())
+    with pytest.raises(InputError, match=f"splits on feature {least}"):
+        predict_raw(forest, bins[:, :least])
+    with pytest.raises(InputError, match="its own binner"):
+        predict_leaves(forest, bins[:, :least])
