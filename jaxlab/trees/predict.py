@@ -23,6 +23,7 @@ __all__ = [
     "predict_raw",
 ]
 
+_MOST_FEATURES = 1 << 16  # that the kernel's nodes can name
 _ROWS = 1 << 16  # rows walked at once where nothing is compiled, to bound memory
 
 
@@ -195,7 +196,7 @@ class Predictor:
         """
         self._check_features(bins)
         forest, num_rows = self.forest, len(bins)
-        compiled = has_native()
+        compiled = has_native() and bins.shape[1] <= _MOST_FEATURES
         rounds = forest.num_rounds if rounds is None else rounds
         if not 0 <= rounds <= forest.num_rounds:
             raise InputError(

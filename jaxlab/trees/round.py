@@ -171,6 +171,9 @@ class _Round:
         if self.plan.friedman:
             structure = jnp.broadcast_to(self.data.weight[None], gradient.shape)
         used, factor = self._sample(row_key, gradient)
+        if factor is not None:  # rows that stand for others
+            gradient, hessian = gradient * factor[None], hessian * factor[None]
+            structure = structure * factor[None]
         keys = jax.random.split(column_key, len(raw))
         alpha = jnp.asarray(self.objective.alpha or (0.5,), jnp.float64)
         alpha = jnp.broadcast_to(alpha, (len(raw),))
@@ -178,7 +181,7 @@ class _Round:
         def tree(of_output: Any) -> tuple[Nodes, Array]:
             raw, gradient, structure, hessian, key, alpha = of_output
             return self._tree(
-                raw, gradient, structure, hessian, key, alpha, used, factor, delta
+                raw, gradient, structure, hessian, key, alpha, used, delta
             )
 
         inputs = (raw, gradient, structure, hessian, keys, alpha)
@@ -244,13 +247,9 @@ class _Round:
         key: Array,
         alpha: Array,
         used: Any,
-        factor: Any,
         delta: Any,
     ) -> tuple[Nodes, Array]:
         """Grow one tree, and give what it adds to the scores."""
-        if factor is not None:
-            gradient, hessian = gradient * factor, hessian * factor
-            structure = structure * factor
         shape = self.plan.shape
         levels = min(shape.depth + 1, 64)
         num_features = len(self.table.features.num_values)
