@@ -9,6 +9,10 @@ All implementations add the same integers (`fixed_point`), so they agree to the 
 What was measured on two CPU cores, 1M rows x 28 features, 256 bins, one node: native
 9.5 ms, xla 33 ms. The same scatter under `vmap` over features is nine times slower
 than `lax.map`, one flat scatter seventeen times, a product with one-hot codes 200.
+
+Tried and left out of the compiled kernel: one joint histogram for two features, summed
+out afterwards, gained nothing at 64 bins (16.3 against 15.9 ms on one core) and 1.4 to
+1.6 times at 32 and 16; rows padded to 32 bytes; rounding gradients once for all levels.
 """
 
 from collections.abc import Callable
