@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -38,6 +38,8 @@ class TreeEstimator(BaseEstimator):
         n_features_in_: Number of features.
         feature_names_in_: Names of the features, where the table had any.
     """
+
+    _default_seed: ClassVar[int | None] = None  # None: drawn, as in scikit-learn
 
     binner_: Binner
     forest_: Forest
@@ -130,7 +132,9 @@ class TreeEstimator(BaseEstimator):
         """Prepare a fit that may go on from an earlier one; give what is left to do."""
         use_compilation_cache()
         if earlier is not self:
-            self._seed = seed_of(getattr(self, "random_state", None))
+            self._seed = seed_of(
+                getattr(self, "random_state", None), self._default_seed
+            )
             return config
         done = self.forest_.num_rounds
         left = config.num_rounds - done

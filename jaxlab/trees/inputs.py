@@ -224,8 +224,10 @@ def hold_out(
     return np.sort(first), np.sort(second)
 
 
-def seed_of(random_state: Any) -> int:
-    """Give a seed for JAX: the number itself, or one drawn."""
+def seed_of(random_state: Any, default: int | None) -> int:
+    """Give a seed for JAX: the number itself, or one drawn; for None the default."""
+    if random_state is None and default is not None:
+        return default
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))

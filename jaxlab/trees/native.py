@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 
 import jax
 import jax.ffi
@@ -25,7 +26,7 @@ import jax.ffi
 from jaxlab.core.compilation import cache_folder
 from jaxlab.core.errors import InputError
 
-__all__ = ["build", "has_native", "library"]
+__all__ = ["build", "has_native", "library", "release"]
 
 _SOURCES = pathlib.Path(__file__).parent / "kernels"
 # No fused multiply-add: the kernels' sums and gains equal XLA's, bit for bit.
@@ -52,12 +53,25 @@ def library() -> ctypes.CDLL | None:
         return None
     try:
         loaded = ctypes.CDLL(str(build()))
-    except (InputError, OSError):
+    except (InputError, OSError) as error:
+        warnings.warn(
+            f"trees are grown without compiled kernels, slower: {error}; "
+            "JAXLAB_NATIVE=0 chooses that, python -m jaxlab.trees.native tries again",
+            stacklevel=2,
+        )
         return None
     for target, symbol in _HANDLERS.items():
         handler = jax.ffi.pycapsule(getattr(loaded, symbol))
         jax.ffi.register_ffi_target(target, handler, platform="cpu")
     return loaded
+
+
+def release() -> None:
+    """Free the memory that the kernels keep from one tree to the next."""
+    if has_native():
+        loaded = library()
+        assert loaded is not None
+        loaded.jaxlab_release()
 
 
 def build() -> pathlib.Path:
@@ -84,11 +98,18 @@ def build() -> pathlib.Path:
         sources = sorted(map(str, _SOURCES.glob("*.cc")))
         includes = ("-isystem", jax.ffi.include_dir())
         command = [*compiler.split(), *_FLAGS, *includes, *sources, "-o", str(part)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise InputError(
+                f"the compiler {compiler!r} cannot be run ({error}); name another "
+                "in CXX"
+            ) from error
         if done.returncode:
+            reason = done.stderr.strip()[-2000:] or f"exit code {done.returncode}"
             raise InputError(
                 f"the compiler {compiler!r} failed, so trees are grown by XLA alone: "
-                f"{done.stderr.strip()[-2000:]}"
+                f"{reason}"
             )
         part.replace(path)  # at once: two processes may build
     return path

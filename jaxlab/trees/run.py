@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array
 from jaxlab.trees import placement
 from jaxlab.trees.binning import Binner
 from jaxlab.trees.config import Config, make_hyper
 from jaxlab.trees.metric import Metric
+from jaxlab.trees.native import release
 from jaxlab.trees.predict import Predictor
 from jaxlab.trees.ranking import Groups
 from jaxlab.trees.round import NUM_SLOTS, Eval, Plan, measure, run_rounds
@@ -161,6 +163,7 @@ class Run:
                 watch(Progress(done, num_rounds, self.scores, self.forest))
             if best is not None and done - 1 - best >= (patience or 0):
                 break
+        release()
         best, forest = self.best_round(patience, tolerance), self.forest()
         if best is None:
             return Boosted(forest, self.scores, None)
@@ -184,6 +187,11 @@ class Run:
                 np.int32(count),
             )
             nodes, scores = jax.device_get((nodes, scores))
+        if not np.isfinite(nodes.value[:count]).all():
+            raise InputError(
+                "training diverged: a leaf's value is not finite; lower learning_rate, "
+                f"now {float(self.hyper.learning_rate):g}, or raise l2 (reg_lambda)"
+            )
         self.parts.append(jax.tree.map(lambda leaf: leaf[:count], nodes))
         for one in scores[:count]:
             self._keep_scores(one)

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import tempfile
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -126,11 +127,15 @@ def load_state(estimator: Any, path: Any) -> None:
         InputError: If the file is no such model.
     """
     try:
-        with np.load(path) as file:
+        with open(path, "rb") as stream, np.load(stream) as file:
             arrays = dict(file)
         text = json.loads(str(arrays.pop("text")))
-    except (ValueError, KeyError, OSError) as error:
-        raise InputError(f"{path} is no model of save_model: {error}") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not there; give a file of save_model") from error
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is no model of save_model, or not a whole one; save it again"
+        ) from error
     name = type(estimator).__name__
     if text["class"] != name or text["version"] != _VERSION:
         raise InputError(
@@ -156,6 +161,16 @@ def load_state(estimator: Any, path: Any) -> None:
         categories=tuple(categories),
         feature_names=tuple(text["feature_names"]),
     )
-    estimator.forest_ = Forest(
-        Nodes(**parts["nodes"]), arrays["start"], text["num_bins"]
-    )
+    nodes = Nodes(**parts["nodes"])
+    _check_nodes(nodes, estimator.binner_, path)
+    estimator.forest_ = Forest(nodes, arrays["start"], text["num_bins"])
+
+
+def _check_nodes(nodes: Nodes, binner: Binner, path: Any) -> None:
+    """Refuse trees that lead out of their arrays: the kernels follow them blindly."""
+    place = np.arange(nodes.left.shape[1])[None]
+    is_split = nodes.left != 0
+    follows = (nodes.left > place) & (nodes.left < nodes.left.shape[1] - 1)
+    known = (nodes.feature >= 0) & (nodes.feature < binner.num_features)
+    if not (np.where(is_split, follows, True) & known).all():
+        raise InputError(f"{path} holds broken trees; save the model again")

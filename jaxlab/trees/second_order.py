@@ -34,6 +34,8 @@ _MOST_VALUES = 255  # bins of values, beside the one of missing values
 class SecondOrderModel(TreeEstimator):
     """Boosted trees of the second order (Chen & Guestrin 2016, arXiv:1603.02754)."""
 
+    _default_seed = 0  # as XGBoost's
+
     n_estimators: int = 100  # rounds; each adds a tree for every output
     learning_rate: Number = 0.3
     max_depth: int = 6  # 0: any, if max_leaves is given
@@ -82,7 +84,7 @@ class SecondOrderModel(TreeEstimator):
     warm_start: bool = False  # fit goes on up to n_estimators
     mesh: Any = None  # devices: `data=4`, `auto` for all, or a jax.sharding.Mesh
     implementation: str = "auto"  # of histograms
-    random_state: Any = None
+    random_state: Any = None  # None: 0
     verbose: int = 0  # 1 shows progress
 
     def _fit(
@@ -102,7 +104,7 @@ class SecondOrderModel(TreeEstimator):
         if self.validation_fraction is not None and not sets:
             rows, held = self._hold_out(rows)
             sets = {"validation_0": held}
-        check_range(self, ("max_bin",), 2)
+        check_range(self, ("max_bin",), 2, _MOST_VALUES + 1)
         self._fit_binner(
             rows,
             earlier,

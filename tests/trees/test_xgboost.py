@@ -453,7 +453,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path):
     (tmp_path / "model").write_text("no")
     with pytest.raises(InputError, match="is no model of save_model"):
         XGBoostRegressor().load_model(tmp_path / "model")
-    with pytest.raises(InputError, match="is no model of save_model"):
+    with pytest.raises(InputError, match="nowhere is not there"):
         XGBoostRegressor().load_model(tmp_path / "nowhere")
 
 
@@ -614,3 +614,38 @@ except AttributeError as error:
         check=True,
     )
     assert "no attribute 'Nothing'" in done.stdout
+
+
+def test_a_file_cut_short_and_broken_trees_are_refused(tmp_path):
+    X, y = make_data()
+    path = tmp_path / "model.npz"
+    XGBoostRegressor(n_estimators=2, max_depth=2).fit(X, y).save_model(path)
+    whole = path.read_bytes()
+    with np.load(path) as file:
+        arrays = dict(file)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="not a whole one"):
+        XGBoostRegressor().load_model(path)
+    arrays["nodes/left"] = np.where(arrays["nodes/left"] > 0, 10**6, 0)
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match="broken trees"):
+        XGBoostRegressor().load_model(path)
+
+
+def test_training_that_diverges_says_so():
+    X, y = make_data()
+    model = XGBoostRegressor(n_estimators=200, learning_rate=1e6, max_depth=2)
+    with pytest.raises(InputError, match=r"training diverged.*lower learning_rate"):
+        model.fit(X, y)
+
+
+def test_without_a_seed_the_model_is_that_of_seed_0():
+    X, y = make_data()
+    settings = {"n_estimators": 3, "max_depth": 3, "subsample": 0.5}
+    found = [
+        XGBoostRegressor(**settings, random_state=seed).fit(X, y).predict(X)
+        for seed in (None, None, 0, 1)
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+    assert (found[0] != found[3]).any()

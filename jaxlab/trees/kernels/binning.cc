@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -166,10 +167,13 @@ int32_t jaxlab_bin_columns(int64_t rows, int64_t count, const int64_t* data,
     return std::min(rows, tiles * part / parts * kTileRows);
   };
   std::vector<std::thread> others;
-  for (int64_t part = 1; part < parts; ++part) {
-    others.emplace_back(work, edge(part), edge(part + 1));
+  int64_t part = 1;
+  try {
+    for (; part < parts; ++part) others.emplace_back(work, edge(part), edge(part + 1));
+  } catch (const std::exception&) {  // no more threads to have: the rest is done here
   }
   work(0, edge(1));
+  if (part < parts) work(edge(part), rows);
   for (auto& thread : others) thread.join();
   return infinite;
 }

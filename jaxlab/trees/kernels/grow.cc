@@ -22,6 +22,12 @@ std::unique_ptr<Workspace> Borrow() {
   return space;
 }
 
+// Frees what no call uses at the moment.
+void Release() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  idle.clear();
+}
+
 void Return(std::unique_ptr<Workspace> space) {
   const std::lock_guard<std::mutex> lock(mutex);
   idle.push_back(std::move(space));
@@ -53,82 +59,85 @@ ffi::Error Grow(ffi::ThreadPool pool, ffi::BufferR2<ffi::U8> bins,
                 ffi::ResultBufferR1<ffi::S32> leaf, int64_t num_bins,
                 int64_t max_depth, int64_t max_leaves, bool best_first,
                 int64_t max_onehot, bool has_monotone) {
-  const int64_t used = num_rows.typed_data()[0], all = num_rows.typed_data()[1];
-  const double* r = rules.typed_data();
-  const Rules given{r[0], r[1], r[2], r[3], r[5], r[6], r[7], max_onehot};
-  const Table table{bins.typed_data(), bins.dimensions()[1], num_bins,
-                    num_values.typed_data(),
-                    columns.dimensions()[0] ? columns.typed_data() : nullptr,
-                    columns.dimensions()[1]};
-  const bool has_priority = priority.dimensions()[0] > 0;
-  const Masks masks{by_level.typed_data(), by_level.dimensions()[0],
-                    has_priority ? priority.typed_data() : nullptr, kept.typed_data()};
-  const Limits limits{max_depth, max_leaves, static_cast<int64_t>(r[4]), best_first};
-  Team team(pool, std::max<int64_t>(1, all * table.num_features / 8192));
-  auto space = Borrow();
-  space->pairs.Reserve(all);
-  space->order.Reserve(used);
-  space->spare.Reserve(used);
-  const bool takes_all = rows.dimensions()[0] == 0;
-  const int64_t num_chunks = (all + kChunk - 1) / kChunk;
-  std::vector<Sum> sums(num_chunks);
-  const Steps steps{1 / given.unit_g, 1 / given.unit_h};
-  team.Run(num_chunks, [&](int64_t c, int64_t) {
-    const int64_t end = std::min(all, (c + 1) * kChunk);
-    Sum sum;
-    for (int64_t i = c * kChunk; i < end; ++i) {
-      const Pair p{gradient.typed_data()[i], hessian.typed_data()[i]};
-      space->pairs[i] = p;
-      sum = sum + Quantize(p, steps);  // rows not in use have no gradient
-      if (i < used) {
-        space->order[i] = takes_all ? static_cast<int32_t>(i) : rows.typed_data()[i];
+  return Guarded([&] {
+    const int64_t used = num_rows.typed_data()[0], all = num_rows.typed_data()[1];
+    const double* r = rules.typed_data();
+    const Rules given{r[0], r[1], r[2], r[3], r[5], r[6], r[7], max_onehot};
+    const Table table{bins.typed_data(), bins.dimensions()[1], num_bins,
+                      num_values.typed_data(),
+                      columns.dimensions()[0] ? columns.typed_data() : nullptr,
+                      columns.dimensions()[1]};
+    const bool has_priority = priority.dimensions()[0] > 0;
+    const Masks masks{by_level.typed_data(), by_level.dimensions()[0],
+                      has_priority ? priority.typed_data() : nullptr, kept.typed_data()};
+    const Limits limits{max_depth, max_leaves, static_cast<int64_t>(r[4]), best_first};
+    Team team(pool, std::max<int64_t>(1, all * table.num_features / 8192));
+    auto space = Borrow();
+    space->pairs.Reserve(all);
+    space->order.Reserve(used);
+    space->spare.Reserve(used);
+    const bool takes_all = rows.dimensions()[0] == 0;
+    const int64_t num_chunks = (all + kChunk - 1) / kChunk;
+    std::vector<Sum> sums(num_chunks);
+    const Steps steps{1 / given.unit_g, 1 / given.unit_h};
+    team.Run(num_chunks, [&](int64_t c, int64_t) {
+      const int64_t end = std::min(all, (c + 1) * kChunk);
+      Sum sum;
+      for (int64_t i = c * kChunk; i < end; ++i) {
+        const Pair p{gradient.typed_data()[i], hessian.typed_data()[i]};
+        space->pairs[i] = p;
+        sum = sum + Quantize(p, steps);  // rows not in use have no gradient
+        if (i < used) {
+          space->order[i] = takes_all ? static_cast<int32_t>(i) : rows.typed_data()[i];
+        }
       }
-    }
-    sums[c] = sum;
-  });
-  const Sum total = std::accumulate(sums.begin(), sums.end(), Sum{});
-  const Features features{categorical.typed_data(), monotone.typed_data(), has_monotone};
-  const Groups sets{groups.typed_data(), groups.dimensions()[0]};
-  const auto nodes = Grower(team, table, features, given, limits, sets, masks, *space,
-                            leaf->typed_data())
-                         .Grow(used, total);
+      sums[c] = sum;
+    });
+    const Sum total = std::accumulate(sums.begin(), sums.end(), Sum{});
+    const Features features{categorical.typed_data(), monotone.typed_data(), has_monotone};
+    const Groups sets{groups.typed_data(), groups.dimensions()[0]};
+    const auto nodes = Grower(team, table, features, given, limits, sets, masks, *space,
+                              leaf->typed_data())
+                           .Grow(used, total);
 
-  int32_t* out = node->typed_data();
-  const int64_t capacity = node->dimensions()[1];
-  std::fill_n(out, node->element_count(), 0);
-  double *gain = number->typed_data(), *weight = gain + capacity;
-  std::fill_n(gain, 2 * capacity, 0.0);
-  std::fill_n(left_bins->typed_data(), left_bins->element_count(), 0u);
-  std::fill_n(sum->typed_data(), sum->element_count(), 0);
-  for (int64_t i = 0; i < static_cast<int64_t>(nodes.size()); ++i) {
-    const Node& n = nodes[i];
-    const int32_t fields[] = {n.left, n.split.feature, n.split.bin, n.split.missing_left,
-                              static_cast<int32_t>(n.rows.count)};
-    for (int f = 0; f < 5; ++f) out[f * capacity + i] = n.left || f == 4 ? fields[f] : 0;
-    for (int w = 0; w < 8; ++w) {
-      left_bins->typed_data()[8 * i + w] = n.left ? n.split.left_bins[w] : 0;
+    int32_t* out = node->typed_data();
+    const int64_t capacity = node->dimensions()[1];
+    std::fill_n(out, node->element_count(), 0);
+    double *gain = number->typed_data(), *weight = gain + capacity;
+    std::fill_n(gain, 2 * capacity, 0.0);
+    std::fill_n(left_bins->typed_data(), left_bins->element_count(), 0u);
+    std::fill_n(sum->typed_data(), sum->element_count(), 0);
+    for (int64_t i = 0; i < static_cast<int64_t>(nodes.size()); ++i) {
+      const Node& n = nodes[i];
+      const int32_t fields[] = {n.left, n.split.feature, n.split.bin, n.split.missing_left,
+                                static_cast<int32_t>(n.rows.count)};
+      for (int f = 0; f < 5; ++f) out[f * capacity + i] = n.left || f == 4 ? fields[f] : 0;
+      for (int w = 0; w < 8; ++w) {
+        left_bins->typed_data()[8 * i + w] = n.left ? n.split.left_bins[w] : 0;
+      }
+      gain[i] = n.left ? n.split.gain : 0.0;
+      weight[i] = Weight(n.total, given, n.bounds);
+      sum->typed_data()[2 * i] = n.total.g;
+      sum->typed_data()[2 * i + 1] = n.total.h;
     }
-    gain[i] = n.left ? n.split.gain : 0.0;
-    weight[i] = Weight(n.total, given, n.bounds);
-    sum->typed_data()[2 * i] = n.total.g;
-    sum->typed_data()[2 * i + 1] = n.total.h;
-  }
-  int32_t* to = leaf->typed_data();
-  const int64_t unseen = all - used, padded = leaf->element_count();
-  team.Run((unseen + kChunk - 1) / kChunk, [&](int64_t c, int64_t) {
-    const int64_t end = std::min(unseen, (c + 1) * kChunk);
-    for (int64_t i = c * kChunk; i < end; ++i) {
-      const int32_t row = rows.typed_data()[used + i];
-      to[row] = Follow(nodes, table, row);
-    }
+    int32_t* to = leaf->typed_data();
+    const int64_t unseen = all - used, padded = leaf->element_count();
+    team.Run((unseen + kChunk - 1) / kChunk, [&](int64_t c, int64_t) {
+      const int64_t end = std::min(unseen, (c + 1) * kChunk);
+      for (int64_t i = c * kChunk; i < end; ++i) {
+        const int32_t row = rows.typed_data()[used + i];
+        to[row] = Follow(nodes, table, row);
+      }
+    });
+    std::fill(to + all, to + padded, 0);
+    Return(std::move(space));
   });
-  std::fill(to + all, to + padded, 0);
-  Return(std::move(space));
-  return ffi::Error::Success();
 }
 
 }  // namespace
 }  // namespace jaxlab
+
+extern "C" void jaxlab_release() { jaxlab::Release(); }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     JaxlabGrow, jaxlab::Grow,

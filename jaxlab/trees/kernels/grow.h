@@ -64,7 +64,7 @@ class Grower {
     constexpr int64_t kMostBytes = int64_t{1} << 30, kChunkBytes = int64_t{1} << 21;
     const int64_t bytes = slot_size_ * static_cast<int64_t>(sizeof(Sum));
     most_slots_ = std::max<int64_t>(2, kMostBytes / bytes);
-    per_chunk_ = std::max<int64_t>(16, kChunkBytes / bytes);
+    per_chunk_ = std::clamp<int64_t>(kChunkBytes / bytes, 1, most_slots_);
   }
 
   // `space.order` holds the rows; returns the nodes, the root first, and writes the

@@ -68,44 +68,45 @@ ffi::Error Predict(ffi::ThreadPool pool, ffi::BufferR2<ffi::U8> bins,
                    ffi::BufferR2<ffi::F32> value, ffi::BufferR1<ffi::S32> output,
                    ffi::BufferR1<ffi::S32> num_trees, ffi::BufferR2<ffi::F32> start,
                    ffi::ResultBufferR2<ffi::F32> raw, int64_t num_bins, bool has_sets) {
-  const int64_t rows = bins.dimensions()[0], features = bins.dimensions()[1];
-  const int64_t used = num_rows.typed_data()[0], trees = num_trees.typed_data()[0];
-  const int64_t nodes = node.dimensions()[2];
-  const int32_t* n = node.typed_data();
-  std::vector<Step> steps(trees * nodes);
-  std::vector<int32_t> depth(trees, 0);
-  Team team(pool, std::max<int64_t>(1, used * trees / 4096));
-  team.Run(trees, [&](int64_t t, int64_t) {
-    const int32_t* left = n + t * 4 * nodes;
-    std::vector<int32_t> level(nodes, 0);
-    for (int64_t q = 0; q < nodes; ++q) {
-      Step& s = steps[t * nodes + q];
-      if (!left[q]) {
-        s = {0, 255, 1, static_cast<int32_t>(q)};
-        continue;
+  return Guarded([&] {
+    const int64_t rows = bins.dimensions()[0], features = bins.dimensions()[1];
+    const int64_t used = num_rows.typed_data()[0], trees = num_trees.typed_data()[0];
+    const int64_t nodes = node.dimensions()[2];
+    const int32_t* n = node.typed_data();
+    std::vector<Step> steps(trees * nodes);
+    std::vector<int32_t> depth(trees, 0);
+    Team team(pool, std::max<int64_t>(1, used * trees / 4096));
+    team.Run(trees, [&](int64_t t, int64_t) {
+      const int32_t* left = n + t * 4 * nodes;
+      std::vector<int32_t> level(nodes, 0);
+      for (int64_t q = 0; q < nodes; ++q) {
+        Step& s = steps[t * nodes + q];
+        if (left[q] <= 0) {
+          s = {0, 255, 1, static_cast<int32_t>(q)};
+          continue;
+        }
+        s = {static_cast<uint16_t>(left[nodes + q]), static_cast<uint8_t>(left[2 * nodes + q]),
+             static_cast<uint8_t>(left[3 * nodes + q]), left[q]};
+        level[left[q]] = level[left[q] + 1] = level[q] + 1;
+        depth[t] = std::max(depth[t], level[q] + 1);
       }
-      s = {static_cast<uint16_t>(left[nodes + q]), static_cast<uint8_t>(left[2 * nodes + q]),
-           static_cast<uint8_t>(left[3 * nodes + q]), left[q]};
-      level[left[q]] = level[left[q] + 1] = level[q] + 1;
-      depth[t] = std::max(depth[t], level[q] + 1);
-    }
+    });
+    float* out = raw->typed_data();
+    std::memcpy(out, start.typed_data(), raw->size_bytes());
+    constexpr int64_t kBlock = 1024;  // rows that stay in the cache for all trees
+    team.Run((used + kBlock - 1) / kBlock, [&](int64_t block, int64_t) {
+      const int64_t begin = block * kBlock, end = std::min(used, begin + kBlock);
+      for (int64_t t = 0; t < trees; ++t) {
+        const Walk walk{bins.typed_data(), features, static_cast<uint8_t>(num_bins - 1),
+                        left_bins.typed_data() + 8 * t * nodes};
+        const Step* tree = steps.data() + t * nodes;
+        const float* values = value.typed_data() + t * nodes;
+        float* to = out + output.typed_data()[t] * rows;
+        has_sets ? walk.Add<true>(tree, depth[t], values, begin, end, to)
+                 : walk.Add<false>(tree, depth[t], values, begin, end, to);
+      }
+    });
   });
-  float* out = raw->typed_data();
-  std::memcpy(out, start.typed_data(), raw->size_bytes());
-  constexpr int64_t kBlock = 1024;  // rows that stay in the cache for all trees
-  team.Run((used + kBlock - 1) / kBlock, [&](int64_t block, int64_t) {
-    const int64_t begin = block * kBlock, end = std::min(used, begin + kBlock);
-    for (int64_t t = 0; t < trees; ++t) {
-      const Walk walk{bins.typed_data(), features, static_cast<uint8_t>(num_bins - 1),
-                      left_bins.typed_data() + 8 * t * nodes};
-      const Step* tree = steps.data() + t * nodes;
-      const float* values = value.typed_data() + t * nodes;
-      float* to = out + output.typed_data()[t] * rows;
-      has_sets ? walk.Add<true>(tree, depth[t], values, begin, end, to)
-               : walk.Add<false>(tree, depth[t], values, begin, end, to);
-    }
-  });
-  return ffi::Error::Success();
 }
 
 }  // namespace

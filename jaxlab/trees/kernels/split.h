@@ -90,7 +90,7 @@ inline double Score(Sum s, const Rules& r, Bounds bounds, Kind kind) {
 // What the splits of a feature send left, without the missing values.
 struct Candidates {
   int64_t g[257], h[257];
-  int32_t place[257];  // bin, or rank of a category
+  int32_t place[258] = {};  // bin, or rank of a category
   int count = 0;
 
   void Push(Sum left, int64_t at) {

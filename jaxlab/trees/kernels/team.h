@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
+#include <mutex>
 #include <thread>
+#include <utility>
 
 #include "xla/ffi/api/ffi.h"
 
@@ -50,6 +53,7 @@ class Team {
     for (int spins = 0; s.done.load(std::memory_order_acquire) < num_tasks;) {
       Pause(++spins);
     }
+    if (s.error) std::rethrow_exception(std::exchange(s.error, nullptr));
   }
 
  private:
@@ -61,6 +65,8 @@ class Team {
     alignas(64) std::atomic<int64_t> done{0};
     void (*call)(const void*, int64_t, int64_t) = nullptr;
     const void* f = nullptr;
+    std::mutex mutex;
+    std::exception_ptr error;  // the first one of the stage
   };
 
   static void Pause(int spins) {
@@ -78,7 +84,12 @@ class Team {
       } while (!s.tickets.compare_exchange_weak(old, old + 1,
                                                 std::memory_order_acq_rel));
       // A ticket keeps the stage open: Run cannot return before it is done.
-      s.call(s.f, old & 0xffffffff, member);
+      try {
+        s.call(s.f, old & 0xffffffff, member);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(s.mutex);
+        if (!s.error) s.error = std::current_exception();
+      }
       s.done.fetch_add(1, std::memory_order_acq_rel);
     }
   }
@@ -101,5 +112,16 @@ class Team {
   std::shared_ptr<Shared> shared_;
   int64_t size_ = 1;
 };
+
+// Calls f; what it throws, such as a lack of memory, becomes an error of Python's.
+template <typename F>
+xla::ffi::Error Guarded(const F& f) {
+  try {
+    f();
+  } catch (const std::exception& error) {
+    return xla::ffi::Error(xla::ffi::ErrorCode::kResourceExhausted, error.what());
+  }
+  return xla::ffi::Error::Success();
+}
 
 }  // namespace jaxlab
