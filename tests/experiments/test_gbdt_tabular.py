@@ -182,7 +182,7 @@ def test_a_wrong_flag_ends_with_one_line_and_code_2(start):
 @pytest.mark.slow
 def test_a_run_killed_between_rounds_ends_as_if_it_had_not_been(start, tmp_path):
     def flags(folder):
-        often = ["--steps", 120, "--save-every", 10, "--subsample", 0.5, "--no-peers"]
+        often = ["--steps", 600, "--save-every", 20, "--subsample", 0.5, "--no-peers"]
         return ["--max-depth", 3, *often, "--run-dir", folder]
 
     def stop_at(process, folder, step, signum):
