@@ -267,7 +267,7 @@ class _Loop:
 
     def _meta(self) -> dict[str, Any]:
         return {
-            "sums": self.sums,
+            "sums": dict(self.sums),  # a copy: it is written while training goes on
             "count": self.count,
             "training_seconds": self._training_seconds(),
             "total_seconds": self.folder.total_seconds(),

@@ -1,5 +1,6 @@
 """A run is a pure function of its configuration, however often it is interrupted."""
 
+import copy
 import itertools
 import os
 import signal
@@ -54,6 +55,22 @@ def interrupting(problem, at, signum=signal.SIGTERM):
 
 def without_time(rows):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_what_a_checkpoint_holds_does_not_change_while_it_is_written(
+    problem, open_run, monkeypatch
+):
+    given, save = [], Checkpoints.save
+
+    def keep(self, step, state, meta, *rest):
+        given.append((meta, copy.deepcopy(meta)))
+        return save(self, step, state, meta, *rest)
+
+    monkeypatch.setattr(Checkpoints, "save", keep)
+    train(problem, open_run(log_every=4, save_every=2))
+    assert len(given) > 3
+    for later, then in given:
+        assert later == then
 
 
 @pytest.mark.slow
