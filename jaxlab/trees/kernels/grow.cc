@@ -76,7 +76,7 @@ ffi::Error Grow(ffi::ThreadPool pool, ffi::BufferR2<ffi::U8> bins,
     space->pairs.Reserve(all);
     space->order.Reserve(used);
     space->spare.Reserve(used);
-    const bool takes_all = rows.dimensions()[0] == 0;
+    const int32_t* order = rows.dimensions()[0] ? rows.typed_data() : nullptr;
     const int64_t num_chunks = (all + kChunk - 1) / kChunk;
     std::vector<Sum> sums(num_chunks);
     const Steps steps{1 / given.unit_g, 1 / given.unit_h};
@@ -87,9 +87,6 @@ ffi::Error Grow(ffi::ThreadPool pool, ffi::BufferR2<ffi::U8> bins,
         const Pair p{gradient.typed_data()[i], hessian.typed_data()[i]};
         space->pairs[i] = p;
         sum = sum + Quantize(p, steps);  // rows not in use have no gradient
-        if (i < used) {
-          space->order[i] = takes_all ? static_cast<int32_t>(i) : rows.typed_data()[i];
-        }
       }
       sums[c] = sum;
     });
@@ -98,7 +95,7 @@ ffi::Error Grow(ffi::ThreadPool pool, ffi::BufferR2<ffi::U8> bins,
     const Groups sets{groups.typed_data(), groups.dimensions()[0]};
     const auto nodes = Grower(team, table, features, given, limits, sets, masks, *space,
                               leaf->typed_data())
-                           .Grow(used, total);
+                           .Grow(order, used, total);
 
     int32_t* out = node->typed_data();
     const int64_t capacity = node->dimensions()[1];

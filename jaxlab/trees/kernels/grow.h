@@ -67,9 +67,10 @@ class Grower {
     per_chunk_ = std::clamp<int64_t>(kChunkBytes / bytes, 1, most_slots_);
   }
 
-  // `space.order` holds the rows; returns the nodes, the root first, and writes the
-  // leaf of each row.
-  std::vector<Node> Grow(int64_t num_rows, Sum total) {
+  // Returns the nodes, the root first, and writes the leaf of each row. `order` holds
+  // the rows to grow on, or is null for all of them.
+  std::vector<Node> Grow(const int32_t* order, int64_t num_rows, Sum total) {
+    order_ = order;
     nodes_.reserve(2 * limits_.max_leaves);
     nodes_.emplace_back();
     nodes_[0].rows = {0, num_rows};
@@ -81,10 +82,9 @@ class Grower {
       if (!n.left && !n.is_assigned) leaves.push_back(&n);
     }
     team_.Run(leaves.size(), [&](int64_t i, int64_t) {
-      const Segment s = leaves[i]->rows;
-      const int32_t* rows = space_.order.data() + s.start;
+      const Rows rows = RowsOf(*leaves[i]);
       const int32_t id = static_cast<int32_t>(leaves[i] - nodes_.data());
-      for (int64_t k = 0; k < s.count; ++k) leaf_[rows[k]] = id;
+      for (int64_t k = 0; k < rows.count; ++k) leaf_[rows[k]] = id;
     });
     return std::move(nodes_);
   }
@@ -148,8 +148,12 @@ class Grower {
     // All of `chosen` lie on one level.
     const bool is_last = nodes_[chosen[0]].depth + 1 >= limits_.max_depth ||
                          num_leaves_ >= limits_.max_leaves;
-    is_last ? AssignRows(team_, t_, routes, space_.order.data(), leaf_)
-            : RouteRows(team_, t_, routes, space_.order.data(), space_.spare.data());
+    if (is_last) {
+      AssignRows(team_, t_, routes, order_, leaf_);
+    } else {
+      RouteRows(team_, t_, routes, order_, space_.order.data(), space_.spare.data());
+      order_ = space_.order.data();
+    }
     std::vector<Family> families;
     for (size_t i = 0; i < chosen.size(); ++i) {
       const int64_t id = chosen[i], left = nodes_.size();
@@ -275,8 +279,10 @@ class Grower {
   void Add(Segment rows, int64_t begin, int64_t end, Sum* to) {
     AddRows(
         t_, space_.pairs.data(), [this](Pair p) { return Quantize(p, steps_); },
-        space_.order.data() + rows.start, rows.count, begin, end, to);
+        Rows{order_, rows.start, rows.count}, begin, end, to);
   }
+
+  Rows RowsOf(const Node& n) const { return {order_, n.rows.start, n.rows.count}; }
 
   void Scan(const Node& n, int64_t begin, int64_t end, const Sum* histogram,
             const std::vector<uint8_t>& mask, Split& best) {
@@ -430,6 +436,7 @@ class Grower {
   const Masks& masks_;
   Workspace& space_;
   int32_t* leaf_;  // of each row
+  const int32_t* order_ = nullptr;  // of rows by nodes; null before all rows are parted
   const int64_t slot_size_;
   int64_t most_slots_, per_chunk_, num_slots_ = 0, num_leaves_ = 1;
   std::vector<int64_t> free_;

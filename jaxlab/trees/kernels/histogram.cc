@@ -47,7 +47,7 @@ ffi::Error Histogram(ffi::ThreadPool pool, ffi::BufferR2<ffi::U8> bins,
       if (channels == 2) {
         AddRows(
             t, reinterpret_cast<const Sum*>(values.typed_data()), [](Sum v) { return v; },
-            rows[s].data(), rows[s].size(), begin, end,
+            {rows[s].data(), 0, static_cast<int64_t>(rows[s].size())}, begin, end,
             reinterpret_cast<Sum*>(to) + begin * num_bins);
       } else {
         AddPlain(t, values.typed_data(), channels, rows[s], begin, end, to);

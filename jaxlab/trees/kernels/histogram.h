@@ -129,18 +129,34 @@ inline void AddBlock(const Table& t, const Block& block, int64_t begin, int64_t 
   }
 }
 
-// Adds rows, given by number; value(row) gives what each adds, `all` where that lies.
+// Row numbers one after the other: a part of a list, or, without one, of all rows.
+struct Rows {
+  const int32_t* list;
+  int64_t first, count;
+
+  int32_t operator[](int64_t i) const {
+    return list ? list[first + i] : static_cast<int32_t>(first + i);
+  }
+};
+
+// Adds rows; value(x) gives what a row adds, `all` the x of each row.
 template <typename V, typename F>
-inline void AddRows(const Table& t, const V* all, const F& value, const int32_t* rows,
-                    int64_t num_rows, int64_t begin, int64_t end, Sum* histogram) {
+inline void AddRows(const Table& t, const V* all, const F& value, Rows rows,
+                    int64_t begin, int64_t end, Sum* histogram) {
   Sum values[kBlock];
-  for (int64_t start = 0; start < num_rows; start += kBlock) {
-    const int32_t* block = rows + start;
-    const int count = static_cast<int>(std::min<int64_t>(kBlock, num_rows - start));
+  int32_t counted[2 * kBlock];  // without a list: this block's rows, and the next one's
+  for (int64_t start = 0; start < rows.count; start += kBlock) {
+    const int count = static_cast<int>(std::min<int64_t>(kBlock, rows.count - start));
+    const int ahead =
+        static_cast<int>(std::min<int64_t>(count, rows.count - start - count));
+    const int32_t* block = counted;
+    if (rows.list) {
+      block = rows.list + rows.first + start;
+    } else {
+      for (int i = 0; i < count + ahead; ++i) counted[i] = rows[start + i];
+    }
     for (int i = 0; i < count; ++i) values[i] = value(all[block[i]]);
-    const int64_t rest = num_rows - start - count;
-    const Upcoming next{block + count, static_cast<int>(std::min<int64_t>(rest, count)),
-                        all, sizeof(V)};
+    const Upcoming next{block + count, ahead, all, sizeof(V)};
     AddBlock(t, {block, count, values}, begin, end, histogram, next);
   }
 }

@@ -41,13 +41,19 @@ inline std::vector<Chunk> CutChunks(const std::vector<Route>& routes) {
 
 // Calls f(row, goes_left) for the rows of a chunk, in order.
 template <typename F>
-inline void ForRows(const Table& t, const Route& route, const int32_t* rows, int64_t count,
-                    const F& f) {
+inline void ForRows(const Table& t, const Route& route, Rows rows, const F& f) {
   int64_t step;
   const uint8_t* column = t.Column(route.feature, step);
-  for (int64_t i = 0; i < count; ++i) {
-    __builtin_prefetch(column + rows[std::min(i + 32, count - 1)] * step);
-    f(rows[i], route.goes_left[column[rows[i] * step]]);
+  if (!rows.list) {
+    for (int64_t i = 0; i < rows.count; ++i) {
+      f(rows[i], route.goes_left[column[(rows.first + i) * step]]);
+    }
+    return;
+  }
+  const int32_t* list = rows.list + rows.first;
+  for (int64_t i = 0; i < rows.count; ++i) {
+    __builtin_prefetch(column + list[std::min(i + 32, rows.count - 1)] * step);
+    f(list[i], route.goes_left[column[list[i] * step]]);
   }
 }
 
@@ -59,7 +65,8 @@ inline void AssignRows(Team& team, const Table& t, std::vector<Route>& routes,
     Chunk& chunk = chunks[c];
     const Route& route = routes[chunk.route];
     int64_t num_left = 0;
-    ForRows(t, route, order + chunk.start, chunk.count, [&](int32_t row, bool left) {
+    const Rows rows{order, chunk.start, chunk.count};
+    ForRows(t, route, rows, [&](int32_t row, bool left) {
       leaf[row] = route.left + !left;
       num_left += left;
     });
@@ -68,24 +75,24 @@ inline void AssignRows(Team& team, const Table& t, std::vector<Route>& routes,
   for (const Chunk& chunk : chunks) routes[chunk.route].num_left += chunk.num_left;
 }
 
-// Parts each segment of `order` in left and right rows, keeping their order.
+// Parts each segment of `from` in left and right rows, keeping their order, into `order`
+// (the same list, or, for all rows without one, a list that is made by this).
 //
 // In chunks: each parts its rows into `spare` (left from the front, right from the
 // back), then copies both to where they belong.
 inline void RouteRows(Team& team, const Table& t, std::vector<Route>& routes,
-                      int32_t* order, int32_t* spare) {
+                      const int32_t* from, int32_t* order, int32_t* spare) {
   std::vector<Chunk> chunks = CutChunks(routes);
   team.Run(chunks.size(), [&](int64_t c, int64_t) {
     Chunk& chunk = chunks[c];
-    int32_t* left = spare + chunk.start;
-    int32_t* right = left + chunk.count - 1;
-    ForRows(t, routes[chunk.route], order + chunk.start, chunk.count,
-            [&](int32_t row, bool goes_left) {
-              *left = row;
-              left += goes_left;
-              *right = row;  // a row that goes left is overwritten by the next one
-              right -= !goes_left;
-            });
+    int32_t *left = spare + chunk.start, *right = left + chunk.count - 1;
+    const Rows rows{from, chunk.start, chunk.count};
+    ForRows(t, routes[chunk.route], rows, [&](int32_t row, bool goes_left) {
+      *left = row;
+      left += goes_left;
+      *right = row;  // a row that goes left is overwritten by the next one
+      right -= !goes_left;
+    });
     chunk.num_left = left - (spare + chunk.start);
   });
   for (Chunk& chunk : chunks) routes[chunk.route].num_left += chunk.num_left;
@@ -103,9 +110,9 @@ inline void RouteRows(Team& team, const Table& t, std::vector<Route>& routes,
   }
   team.Run(chunks.size(), [&](int64_t c, int64_t) {
     const Chunk& chunk = chunks[c];
-    const int32_t* from = spare + chunk.start;
-    std::copy(from, from + chunk.num_left, order + chunk.left_at);
-    std::reverse_copy(from + chunk.num_left, from + chunk.count,
+    const int32_t* parted = spare + chunk.start;
+    std::copy(parted, parted + chunk.num_left, order + chunk.left_at);
+    std::reverse_copy(parted + chunk.num_left, parted + chunk.count,
                       order + chunk.right_at);
   });
 }
