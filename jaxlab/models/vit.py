@@ -16,7 +16,7 @@ from jaxlab.nn.attention import MultiHeadAttention
 from jaxlab.nn.blocks import TENSOR_RULES, Mlp
 from jaxlab.nn.embed import patchify, sincos2d_positions
 from jaxlab.nn.norm import LayerNorm
-from jaxlab.nn.stack import EncoderStack
+from jaxlab.nn.stack import Stack
 
 __all__ = ["TENSOR_RULES", "VARIANTS", "Pool", "Positions", "Stem", "ViT", "vit"]
 
@@ -59,8 +59,8 @@ class ViT(nn.Module):
         drop_path_rate: Stochastic depth of the last block.
         act: Activation of the MLPs.
         norm_eps: Added to the variance of layer normalisation.
-        scan: See `EncoderStack`.
-        remat: See `EncoderStack`.
+        scan: See `Stack`.
+        remat: See `Stack`.
         dtype: Of the computation; parameters and outputs are float32.
     """
 
@@ -100,6 +100,7 @@ class ViT(nn.Module):
         x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
         hidden_dim = self.hidden_dim or 4 * self.width
         block = {
+            "width": self.width,
             "num_heads": self.num_heads,
             "hidden_dim": hidden_dim,
             "act": self.act,
@@ -107,7 +108,7 @@ class ViT(nn.Module):
             "norm_eps": self.norm_eps,
             "dtype": self.dtype,
         }
-        x = EncoderStack(
+        x = Stack(
             self.depth,
             block,
             self.drop_path_rate,
@@ -200,9 +201,9 @@ class ViT(nn.Module):
         init = nn.initializers.xavier_uniform()
         probe = self.param("probe", init, (1, 1, self.width))
         probe = jnp.broadcast_to(probe.astype(x.dtype), (len(x), 1, self.width))
-        y = MultiHeadAttention(self.num_heads, dtype=self.dtype, name="map_attention")(
-            probe, x
-        )
+        y = MultiHeadAttention(
+            self.width, self.num_heads, dtype=self.dtype, name="map_attention"
+        )(probe, x)
         z = Mlp(hidden_dim, self.act, dtype=self.dtype, name="map_mlp")(
             self._norm("map_norm")(y), train=train
         )

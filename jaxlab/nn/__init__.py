@@ -1,6 +1,7 @@
 """Building blocks of networks, with no task in mind.
 
-In reading order: `activation`, `norm`, `embed` (patches and positions), `attention`,
-`blocks` (MLP, stochastic depth, pre-norm encoder block) and `stack` (many of a block:
-loop, scan, rematerialise).
+In reading order: `activation`, `norm`, `embed` (patches and positions of images),
+`positions` and `tokens` (of sequences), `attention`, `blocks` (MLP, stochastic depth,
+the block of all Transformers), `stack` (many of a block: loop, scan, rematerialise) and
+`recurrent` (LSTM, GRU).
 """

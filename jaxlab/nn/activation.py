@@ -9,11 +9,16 @@ import jax
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array
 
-__all__ = ["Activation", "activation"]
+__all__ = ["GATES", "Activation", "GatedActivation", "activation"]
 
 # "gelu" is exact, by erf (torch, HF, timm); "gelu_tanh" the approximation that Flax,
 # vit_jax and big_vision use. They differ by up to 4.7e-4.
 Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "silu"]
+
+# Of an MLP whose hidden units are multiplied by a second, activated projection
+# (Shazeer 2020, "GLU Variants Improve Transformer", https://arxiv.org/abs/2002.05202).
+GatedActivation: TypeAlias = Literal["swiglu", "geglu", "reglu"]
+GATES: dict[str, Activation] = {"swiglu": "silu", "geglu": "gelu", "reglu": "relu"}
 
 
 # Checkpointed: the backward pass keeps the input alone and not the erf beside it.

@@ -1,50 +1,110 @@
-"""Multi-head attention."""
+"""Multi-head attention, with a memory of keys and values for decoding."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.typing import Array, Bool, Float
+from jaxlab.core.typing import Array, Bool, Float, Int
+from jaxlab.nn.positions import rotate
 
-__all__ = ["MultiHeadAttention", "dot_product_attention"]
+__all__ = ["KeyValues", "MultiHeadAttention", "dot_product_attention"]
+
+
+class KeyValues(NamedTuple):
+    """Keys and values of the tokens of a memory, `(b, g, m, k)`, `g` heads of them."""
+
+    # Not annotated as arrays: a tree of shapes or axes has this type too.
+    keys: Any
+    values: Any
 
 
 def dot_product_attention(
     queries: Float[Array, "b h t k"],
-    keys: Float[Array, "b h m k"],
-    values: Float[Array, "b h m k"],
+    keys: Float[Array, "b g m k"],
+    values: Float[Array, "b g m k"],
     visible: Bool[Array, "#b #h #t m"] | None = None,
+    *,
+    causal: bool = False,
 ) -> Float[Array, "b h t k"]:
     r"""Scaled dot-product attention, $\mathrm{softmax}(QK^T/\sqrt{k})V$.
 
     The softmax is float32 whatever the input. Half precision goes through
-    `jax.nn.dot_product_attention`; for float32, where no fused kernel exists, heads
-    come first in all products, which XLA runs faster on a CPU.
+    `jax.nn.dot_product_attention`, on a GPU by cuDNN's fused kernel where it can; for
+    float32, where no fused kernel exists, heads come first in all products, which XLA
+    runs faster on a CPU.
 
     Args:
         queries: What asks.
-        keys: What is matched.
+        keys: What is matched; each of `g` heads serves `h / g` heads of queries.
         values: What is averaged.
-        visible: True where a query may see a key. A query that sees nothing gets the
-            mean of all values.
+        visible: True where a query may see a key. A query that sees nothing gets zeros.
+        causal: Query t sees keys 0 to t only, on top of `visible`.
+
+    Raises:
+        InputError: If `g` does not divide `h`.
 
     References:
         Vaswani et al. 2017, "Attention Is All You Need",
-        https://arxiv.org/abs/1706.03762, equation 1.
+        https://arxiv.org/abs/1706.03762, equation 1; Ainslie et al. 2023, "GQA",
+        https://arxiv.org/abs/2305.13245, for fewer heads of keys than of queries.
     """
-    if queries.dtype != jnp.float32:
-        q, k, v = (jnp.swapaxes(array, 1, 2) for array in (queries, keys, values))
-        heads = jax.nn.dot_product_attention(q, k, v, mask=visible)
-        return jnp.swapaxes(heads, 1, 2)
+    if queries.shape[1] % keys.shape[1]:
+        raise InputError(
+            f"{keys.shape[1]} heads of keys do not divide {queries.shape[1]} of queries"
+        )
+    if queries.dtype == jnp.float32:
+        weights = _weights(queries, keys, visible, causal)
+        grouped = _group(weights, keys.shape[1])
+        out = jnp.einsum("bgrtm,bgmk->bgrtk", grouped, values)
+        return _hide_blind(out.reshape(queries.shape), visible)
+    q, k, v = (jnp.swapaxes(array, 1, 2) for array in (queries, keys, values))
+    out = jax.nn.dot_product_attention(
+        *(q, k, v),
+        mask=visible,
+        is_causal=causal,
+        implementation="cudnn" if _has_kernel(queries, keys, visible) else None,
+    )
+    return _hide_blind(jnp.swapaxes(out, 1, 2), visible)
+
+
+def _weights(
+    queries: Array, keys: Array, visible: Array | None, causal: bool
+) -> Float[Array, "b h t m"]:
+    """Give the softmax of the scores, float32."""
     # Scaled here, where it touches (t, k) numbers a head and not (t, m).
     queries = queries * queries.shape[-1] ** -0.5
-    logits = jnp.einsum("bhtk,bhmk->bhtm", queries, keys)
+    logits = jnp.einsum("bgrtk,bgmk->bgrtm", _group(queries, keys.shape[1]), keys)
+    logits = logits.reshape(*queries.shape[:3], -1).astype(jnp.float32)
+    if causal:
+        t, m = logits.shape[2:]
+        triangle = (jnp.arange(m) <= jnp.arange(t)[:, None])[None, None]
+        visible = triangle if visible is None else visible & triangle
     if visible is not None:
         logits = jnp.where(visible, logits, jnp.finfo(logits.dtype).min)
-    return jnp.einsum("bhtm,bhmk->bhtk", jax.nn.softmax(logits, axis=-1), values)
+    return jax.nn.softmax(logits, axis=-1)
+
+
+def _group(array: Float[Array, "b h t x"], groups: int) -> Float[Array, "b g r t x"]:
+    b, h, *rest = array.shape
+    return array.reshape(b, groups, h // groups, *rest)
+
+
+def _hide_blind(out: Array, visible: Array | None) -> Array:
+    """Zero what queries that see nothing got: the mean of all values."""
+    if visible is None:
+        return out
+    return out * visible.any(axis=-1, keepdims=True).astype(out.dtype)
+
+
+def _has_kernel(queries: Array, keys: Array, visible: Array | None) -> bool:
+    """Tell whether cuDNN's fused attention takes this: half precision on a GPU."""
+    width, lengths = queries.shape[-1], (queries.shape[2], keys.shape[2])
+    has_even_mask = visible is None or not any(length % 2 for length in lengths)
+    on_gpu = jax.default_backend() == "gpu"
+    return on_gpu and width % 8 == 0 and width <= 128 and has_even_mask
 
 
 class _Projection(nn.Module):
@@ -74,49 +134,130 @@ class MultiHeadAttention(nn.Module):
     matrices, as large as can be.
 
     Attributes:
-        num_heads: Heads; divides the width of the queries.
+        width: Of the tokens, in and out.
+        num_heads: Heads; divides the width.
+        num_kv_heads: Heads of keys and values, which divides `num_heads`: fewer of them
+            make decoding lighter (grouped-query attention). 0: as many as heads.
         use_bias: Whether the four projections have biases.
+        causal: Tokens see themselves and what comes before them only.
+        rotary: Base of rotary positions, usually 10,000; 0: none.
         dtype: Of the computation; parameters are float32.
     """
 
+    width: int
     num_heads: int
+    num_kv_heads: int = 0
     use_bias: bool = True
+    causal: bool = False
+    rotary: float = 0.0
     dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        if self.width % self.num_heads:
+            raise InputError(
+                f"num_heads {self.num_heads} does not divide the width {self.width}"
+            )
+        if self.num_heads % (self.num_kv_heads or 1):
+            raise InputError(
+                f"num_kv_heads {self.num_kv_heads} does not divide num_heads "
+                f"{self.num_heads}"
+            )
+        shape = (self.width // self.num_heads, self.use_bias)
+        self.query = _Projection(self.num_heads, *shape)
+        self.key = _Projection(self.num_kv_heads or self.num_heads, *shape)
+        self.value = _Projection(self.num_kv_heads or self.num_heads, *shape)
+        self.out = nn.DenseGeneral(
+            self.width,
+            axis=(-2, -1),
+            use_bias=self.use_bias,
+            kernel_init=nn.initializers.xavier_uniform(),
+            dtype=self.dtype,
+        )
+
     def __call__(
         self,
         x: Float[Array, "b t d"],
         memory: Float[Array, "b m e"] | None = None,
         visible: Bool[Array, "#b #h #t m"] | None = None,
     ) -> Float[Array, "b t d"]:
-        width = x.shape[-1]
-        if width % self.num_heads:
-            raise InputError(
-                f"num_heads {self.num_heads} does not divide the width {width}"
-            )
-        head_width = width // self.num_heads
-        if memory is None:
-            q, k, v = self._project(x, head_width, "query", "key", "value")
-        else:
-            (q,) = self._project(x, head_width, "query")
-            k, v = self._project(memory, head_width, "key", "value")
-        heads = dot_product_attention(q, k, v, visible)
-        return nn.DenseGeneral(
-            width,
-            axis=(-2, -1),
-            use_bias=self.use_bias,
-            kernel_init=nn.initializers.xavier_uniform(),
-            dtype=self.dtype,
-            name="out",
-        )(jnp.swapaxes(heads, 1, 2))
+        """Attend to `memory`, or to the tokens themselves."""
+        if memory is not None:
+            (queries,) = self._project(x, self.query)
+            return self._attend(queries, self.read(memory), visible)
+        queries, keys, values = self._project_all(x)
+        if self.rotary:
+            positions = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
+            queries, keys = self._rotate(positions, queries, keys)
+        return self._attend(queries, KeyValues(keys, values), visible, self.causal)
+
+    def read(self, memory: Float[Array, "b m e"]) -> KeyValues:
+        """Project a memory that does not change, once for all steps of decoding."""
+        return KeyValues(*self._project(memory, self.key, self.value))
+
+    def look(
+        self,
+        x: Float[Array, "b t d"],
+        memory: KeyValues,
+        visible: Bool[Array, "#b #h #t m"] | None = None,
+    ) -> Float[Array, "b t d"]:
+        """Attend to a memory that `read` has projected."""
+        (queries,) = self._project(x, self.query)
+        return self._attend(queries, memory, visible)
+
+    def extend(
+        self, x: Float[Array, "b t d"], cache: KeyValues, start: Int[Array, " b"]
+    ) -> tuple[Float[Array, "b t d"], KeyValues]:
+        """Attend to earlier tokens and the new ones, and remember these.
+
+        Args:
+            x: New tokens.
+            cache: Keys and values of earlier tokens, with room for the new ones.
+            start: Earlier tokens of each row, whose places are filled.
+
+        Returns:
+            The outputs for the new tokens, and the cache with them in it.
+        """
+        queries, *new = self._project_all(x)
+        positions = start[:, None] + jnp.arange(x.shape[1])[None]
+        if self.rotary:
+            queries, new[0] = self._rotate(positions, queries, new[0])
+        write = jax.vmap(lambda a, u, i: jax.lax.dynamic_update_slice(a, u, (0, i, 0)))
+        keys, values = (
+            write(old, added.astype(old.dtype), start)
+            for old, added in zip(cache, new, strict=True)
+        )
+        places = jnp.arange(keys.shape[2])[None, None, None]
+        visible = places <= positions[:, None, :, None]
+        cache = KeyValues(keys, values)
+        return self._attend(queries, cache, visible), cache
+
+    def _attend(
+        self,
+        queries: Array,
+        memory: KeyValues,
+        visible: Array | None,
+        causal: bool = False,
+    ) -> Array:
+        if self.is_mutable_collection("intermediates"):
+            weights = _weights(queries, memory.keys, visible, causal)
+            self.sow("intermediates", "attention_weights", weights)
+        heads = dot_product_attention(queries, *memory, visible, causal=causal)
+        return self.out(jnp.swapaxes(heads, 1, 2))
+
+    def _rotate(self, positions: Array, *arrays: Array) -> list[Array]:
+        return [rotate(a, positions, temperature=self.rotary) for a in arrays]
+
+    def _project_all(self, x: Array) -> list[Array]:
+        """Give queries, keys and values, from one product where heads are equal."""
+        if self.num_kv_heads in (0, self.num_heads):
+            return [*self._project(x, self.query, self.key, self.value)]
+        return [*self._project(x, self.query), *self._project(x, self.key, self.value)]
 
     def _project(
-        self, x: Float[Array, "b t d"], head_width: int, *names: str
+        self, x: Float[Array, "b t d"], *projections: _Projection
     ) -> Float[Array, "n b h t k"]:
         b, t, d = x.shape
-        shape = (self.num_heads, head_width)
-        parts = [_Projection(*shape, self.use_bias, name=name)(d) for name in names]
+        parts = [projection(d) for projection in projections]
         # Stacked between input and heads, so that heads stay split on a tensor mesh.
         kernel = jnp.stack([kernel for kernel, _ in parts], axis=1).astype(self.dtype)
         # One matrix product of all tokens: XLA's batched one is slower on a CPU.
@@ -124,4 +265,4 @@ class MultiHeadAttention(nn.Module):
         if self.use_bias:
             bias = jnp.stack([bias for _, bias in parts]).astype(self.dtype)
             out += bias.reshape(1, -1)
-        return out.reshape(b, t, len(names), *shape).transpose(2, 0, 3, 1, 4)
+        return out.reshape(b, t, *kernel.shape[1:]).transpose(2, 0, 3, 1, 4)

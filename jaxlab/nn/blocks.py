@@ -1,5 +1,6 @@
 """The blocks that Transformers are stacked from."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,12 +9,12 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 
 from jaxlab.core.mesh import ShardingRules
-from jaxlab.core.typing import Array, Bool, Float
-from jaxlab.nn.activation import Activation, activation
-from jaxlab.nn.attention import MultiHeadAttention
-from jaxlab.nn.norm import LayerNorm
+from jaxlab.core.typing import Array, Bool, Float, Int
+from jaxlab.nn.activation import GATES, Activation, GatedActivation, activation
+from jaxlab.nn.attention import KeyValues, MultiHeadAttention
+from jaxlab.nn.norm import Norm, make_norm
 
-__all__ = ["TENSOR_RULES", "EncoderBlock", "Mlp", "drop_path"]
+__all__ = ["TENSOR_RULES", "Block", "Mlp", "drop_path"]
 
 # How to split these blocks over the `tensor` axis of a mesh: heads and hidden units,
 # so that each block needs one sum over devices after attention and one after the MLP.
@@ -21,8 +22,8 @@ TENSOR_RULES: ShardingRules = (
     (r"(query|key|value)/kernel", P(None, "tensor", None)),
     (r"(query|key|value)/bias", P("tensor", None)),
     (r"attention/out/kernel", P("tensor", None, None)),
-    (r"mlp/up/kernel", P(None, "tensor")),
-    (r"mlp/up/bias", P("tensor")),
+    (r"mlp/(up|gate)/kernel", P(None, "tensor")),
+    (r"mlp/(up|gate)/bias", P("tensor")),
     (r"mlp/down/kernel", P("tensor", None)),
 )
 
@@ -32,14 +33,16 @@ class Mlp(nn.Module):
 
     Attributes:
         hidden_dim: Width between the layers.
-        act: Name of the activation.
+        act: Name of the activation; a gated one has a third layer, `gate`.
         dropout_rate: Share of units dropped after each layer, in [0, 1).
+        use_bias: Whether the layers have biases.
         dtype: Of the computation.
     """
 
     hidden_dim: int
-    act: Activation = "gelu"
+    act: Activation | GatedActivation = "gelu"
     dropout_rate: float = 0.0
+    use_bias: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -47,11 +50,15 @@ class Mlp(nn.Module):
         options: dict[str, Any] = {
             "kernel_init": nn.initializers.xavier_uniform(),
             "bias_init": nn.initializers.normal(1e-6),
+            "use_bias": self.use_bias,
             "dtype": self.dtype,
         }
-        hidden = activation(self.act)(
-            nn.Dense(self.hidden_dim, name="up", **options)(x)
-        )
+        hidden = nn.Dense(self.hidden_dim, name="up", **options)(x)
+        if self.act in GATES:
+            gate = nn.Dense(self.hidden_dim, name="gate", **options)(x)
+            hidden = activation(GATES[self.act])(gate) * hidden
+        else:
+            hidden = activation(self.act)(hidden)  # type: ignore[arg-type]
         hidden = nn.Dropout(self.dropout_rate)(hidden, deterministic=not train)
         out = nn.Dense(x.shape[-1], name="down", **options)(hidden)
         return nn.Dropout(self.dropout_rate)(out, deterministic=not train)
@@ -74,49 +81,142 @@ def drop_path(key: Array, branch: Float[Array, "b t d"], rate: Array | float) ->
     return branch * (kept / keep).astype(branch.dtype)
 
 
-class EncoderBlock(nn.Module):
-    """Pre-norm block: `x + attention(norm(x))`, then `x + mlp(norm(x))`.
+class Block(nn.Module):
+    """Attention to itself, perhaps to a memory, then an MLP, each added to its input.
+
+    Normalised before each part, `x + part(norm(x))`, as in ViT and GPT-2; or after it,
+    `norm(x + part(x))`, as in the first Transformer.
 
     Attributes:
+        width: Of the tokens.
         num_heads: Attention heads.
         hidden_dim: Width inside the MLP.
+        num_kv_heads: See `MultiHeadAttention`.
+        norm_first: Normalise before the parts, not after.
+        norm: `layer`, or `rms` without mean and bias.
+        norm_eps: Added to the variance.
         act: Activation of the MLP.
+        use_bias: Whether projections and MLP have biases.
         dropout_rate: After attention and in the MLP.
         has_drop_path: Whether the call's `drop_path_rate` can be above 0.
-        norm_eps: Added to the variance of layer normalisation.
+        is_causal: Tokens do not see later ones.
+        has_memory: Attends to a memory too: the block of a decoder.
+        rotary: See `MultiHeadAttention`; for the attention to itself.
         dtype: Of the computation.
+
+    References:
+        Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.1; Xiong et al.
+        2020, https://arxiv.org/abs/2002.04745, on where to normalise.
     """
 
+    width: int
     num_heads: int
     hidden_dim: int
-    act: Activation = "gelu"
+    num_kv_heads: int = 0
+    norm_first: bool = True
+    norm: Norm = "layer"
+    norm_eps: float = 1e-6
+    act: Activation | GatedActivation = "gelu"
+    use_bias: bool = True
     dropout_rate: float = 0.0
     has_drop_path: bool = False
-    norm_eps: float = 1e-6
+    is_causal: bool = False
+    has_memory: bool = False
+    rotary: float = 0.0
     dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        def norm() -> Any:
+            return make_norm(self.norm, self.norm_eps, self.dtype)
+
+        shared = (self.width, self.num_heads, self.num_kv_heads, self.use_bias)
+        self.attention_norm = norm()
+        self.attention = MultiHeadAttention(
+            *shared, self.is_causal, self.rotary, self.dtype
+        )
+        if self.has_memory:
+            self.memory_norm = norm()
+            self.memory_attention = MultiHeadAttention(*shared, dtype=self.dtype)
+        self.mlp_norm = norm()
+        self.mlp = Mlp(
+            self.hidden_dim, self.act, self.dropout_rate, self.use_bias, self.dtype
+        )
+        self.dropout = nn.Dropout(self.dropout_rate)
+
     def __call__(
         self,
         x: Float[Array, "b t d"],
         drop_path_rate: Float[Array, ""] | float = 0.0,
-        visible: Bool[Array, "#b #h t t"] | None = None,
+        visible: Bool[Array, "#b #h #t t"] | None = None,
+        memory: Float[Array, "b m e"] | None = None,
+        memory_visible: Bool[Array, "#b #h #t m"] | None = None,
         *,
         train: bool,
     ) -> Float[Array, "b t d"]:
-        def add(x: Array, branch: Array) -> Array:
-            if train and self.has_drop_path:
-                branch = drop_path(self.make_rng("dropout"), branch, drop_path_rate)
-            return x + branch
+        """Pass tokens on.
 
-        y = LayerNorm(self.norm_eps, self.dtype, name="attention_norm")(x)
-        y = MultiHeadAttention(self.num_heads, dtype=self.dtype, name="attention")(
-            y, visible=visible
-        )
-        y = nn.Dropout(self.dropout_rate)(y, deterministic=not train)
-        x = add(x, y)
-        y = LayerNorm(self.norm_eps, self.dtype, name="mlp_norm")(x)
-        y = Mlp(self.hidden_dim, self.act, self.dropout_rate, self.dtype, name="mlp")(
-            y, train=train
-        )
-        return add(x, y)
+        Args:
+            x: Tokens.
+            drop_path_rate: Chance of an example to skip a part, see `drop_path`.
+            visible: Which tokens see which.
+            memory: What a decoder reads: the outputs of the encoder.
+            memory_visible: Which tokens see which of the memory.
+            train: Whether to drop.
+        """
+
+        def attend(y: Array) -> Array:
+            return self._drop(self.attention(y, visible=visible), train)
+
+        def read(y: Array) -> Array:
+            y = self.memory_attention(y, memory, memory_visible)
+            return self._drop(y, train)
+
+        def skip(branch: Array) -> Array:
+            if not (train and self.has_drop_path):
+                return branch
+            return drop_path(self.make_rng("dropout"), branch, drop_path_rate)
+
+        x = self._add(x, self.attention_norm, lambda y: skip(attend(y)))
+        if self.has_memory:
+            x = self._add(x, self.memory_norm, lambda y: skip(read(y)))
+        return self._add(x, self.mlp_norm, lambda y: skip(self.mlp(y, train=train)))
+
+    def read(self, memory: Float[Array, "b m e"]) -> KeyValues:
+        """Project a memory once for all steps of `extend`."""
+        return self.memory_attention.read(memory)
+
+    def extend(
+        self,
+        x: Float[Array, "b t d"],
+        cache: KeyValues,
+        start: Int[Array, " b"],
+        memory: KeyValues | None = None,
+        memory_visible: Bool[Array, "#b #h #t m"] | None = None,
+    ) -> tuple[Float[Array, "b t d"], KeyValues]:
+        """Pass new tokens on, given the cache of earlier ones; nothing is dropped.
+
+        See `MultiHeadAttention.extend`; `memory` comes from `read`.
+        """
+
+        def attend(y: Array) -> Array:
+            nonlocal cache
+            y, cache = self.attention.extend(y, cache, start)
+            return y
+
+        def read(y: Array) -> Array:
+            assert memory is not None
+            return self.memory_attention.look(y, memory, memory_visible)
+
+        x = self._add(x, self.attention_norm, attend)
+        if self.has_memory:
+            x = self._add(x, self.memory_norm, read)
+        x = self._add(x, self.mlp_norm, lambda y: self.mlp(y, train=False))
+        return x, cache
+
+    def _add(self, x: Array, norm: nn.Module, part: Callable[[Array], Array]) -> Array:
+        if self.norm_first:
+            return x + part(norm(x))
+        return norm(x + part(x))
+
+    def _drop(self, x: Array, train: bool) -> Array:
+        return self.dropout(x, deterministic=not train)

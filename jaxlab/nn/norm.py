@@ -1,14 +1,17 @@
-"""Layer normalisation that keeps nothing but its input for the backward pass."""
+"""Normalisation of tokens that keeps only its input for the backward pass."""
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float
 
-__all__ = ["LayerNorm", "layer_norm"]
+__all__ = ["LayerNorm", "Norm", "RMSNorm", "layer_norm", "make_norm", "rms_norm"]
+
+Norm: TypeAlias = Literal["layer", "rms"]
 
 
 def layer_norm(
@@ -55,3 +58,49 @@ class LayerNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         apply = jax.checkpoint(layer_norm, static_argnums=(3,))
         return apply(x.astype(self.dtype), scale, bias, self.eps)
+
+
+def rms_norm(
+    x: Float[Array, "*b d"], scale: Float[Array, " d"], eps: float = 1e-6
+) -> Float[Array, "*b d"]:
+    """Divide each row by its root mean square, then scale; float32 inside.
+
+    References:
+        Zhang & Sennrich 2019, "Root Mean Square Layer Normalization",
+        https://arxiv.org/abs/1910.07467, equation 4.
+    """
+    wide = x.astype(jnp.float32)
+    mean_square = jnp.square(wide).mean(-1, keepdims=True)
+    out = wide * jax.lax.rsqrt(mean_square + eps)
+    return (out * scale.reshape(*(1,) * (x.ndim - 1), -1)).astype(x.dtype)
+
+
+class RMSNorm(nn.Module):
+    """Normalisation by the root mean square over the last axis, with `scale`.
+
+    Attributes:
+        eps: Added to the mean square.
+        dtype: Of the output; parameters are float32.
+    """
+
+    eps: float = 1e-6
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        apply = jax.checkpoint(rms_norm, static_argnums=(2,))
+        return apply(x.astype(self.dtype), scale, self.eps)
+
+
+def make_norm(
+    kind: Norm, eps: float, dtype: Any, name: str | None = None
+) -> LayerNorm | RMSNorm:
+    """Make the normalisation of that name.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if kind not in ("layer", "rms"):
+        raise InputError(f"norm {kind!r} is not one of layer, rms")
+    return (LayerNorm if kind == "layer" else RMSNorm)(eps, dtype, name=name)

@@ -159,7 +159,7 @@ def test_fused_projections_of_torch_attention_load_by_parts(rng, key):
             Rule("in_proj_bias", f"{name}/bias", FLAT, part=(index, 3)),
         ]
     x = rng.normal(size=(2, 5, 8)).astype(np.float32)
-    ours = MultiHeadAttention(2)
+    ours = MultiHeadAttention(8, 2)
     shapes = jax.eval_shape(ours.init, key, jnp.asarray(x))["params"]
     params = to_params(theirs.state_dict(), rules, shapes)
     with torch.no_grad():

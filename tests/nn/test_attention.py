@@ -107,19 +107,19 @@ def test_attention_is_that_of_torch(heads, visible, masked):
 
 def test_parameters_have_a_head_axis_and_biases_can_be_left_out(key):
     x = jnp.zeros((1, 5, 12))
-    params = MultiHeadAttention(3).init(key, x)["params"]
+    params = MultiHeadAttention(12, 3).init(key, x)["params"]
     shapes = {path: leaf.shape for path, leaf in flat_paths(params).items()}
     for name in ("query", "key", "value"):
         assert shapes[f"{name}/kernel"] == (12, 3, 4)
         assert shapes[f"{name}/bias"] == (3, 4)
     assert shapes["out/kernel"] == (3, 4, 12)
     assert shapes["out/bias"] == (12,)
-    bare = MultiHeadAttention(3, use_bias=False).init(key, x)["params"]
+    bare = MultiHeadAttention(12, 3, use_bias=False).init(key, x)["params"]
     assert flat_paths(bare).keys() == {p for p in shapes if not p.endswith("bias")}
 
 
 def test_kernels_are_drawn_as_matrices_of_all_heads(key):
-    params = MultiHeadAttention(8).init(key, jnp.zeros((1, 2, 64)))["params"]
+    params = MultiHeadAttention(64, 8).init(key, jnp.zeros((1, 2, 64)))["params"]
     bound = np.sqrt(6 / (64 + 64))  # xavier uniform of a 64 x 64 matrix
     for name in ("query", "key", "value", "out"):
         kernel = np.abs(params[name]["kernel"])
@@ -130,7 +130,7 @@ def test_kernels_are_drawn_as_matrices_of_all_heads(key):
 def test_a_memory_of_another_width_is_read(key, rng):
     x = jnp.asarray(rng.normal(size=(2, 5, 12)), jnp.float32)
     memory = jnp.asarray(rng.normal(size=(2, 7, 8)), jnp.float32)
-    attention = MultiHeadAttention(3)
+    attention = MultiHeadAttention(12, 3)
     outputs, variables = attention.init_with_output(key, x, memory)
     assert outputs.shape == (2, 5, 12)
     assert variables["params"]["key"]["kernel"].shape == (8, 3, 4)
@@ -141,7 +141,7 @@ def test_a_memory_of_another_width_is_read(key, rng):
 
 def test_tokens_are_their_own_memory(key, rng):
     x = jnp.asarray(rng.normal(size=(2, 5, 12)), jnp.float32)
-    attention = MultiHeadAttention(3)
+    attention = MultiHeadAttention(12, 3)
     variables = attention.init(key, x)
     np.testing.assert_allclose(
         attention.apply(variables, x),
@@ -152,7 +152,7 @@ def test_tokens_are_their_own_memory(key, rng):
 
 def test_a_hidden_token_changes_no_other(key, rng):
     x = jnp.asarray(rng.normal(size=(1, 5, 12)), jnp.float32)
-    attention = MultiHeadAttention(3)
+    attention = MultiHeadAttention(12, 3)
     variables = attention.init(key, x)
     causal = jnp.tril(jnp.ones((1, 1, 5, 5), bool))
     before = attention.apply(variables, x, visible=causal)
@@ -163,7 +163,7 @@ def test_a_hidden_token_changes_no_other(key, rng):
 
 def test_heads_that_do_not_divide_the_width_are_refused(key):
     with pytest.raises(InputError, match="num_heads 5 does not divide the width 12"):
-        MultiHeadAttention(5).init(key, jnp.zeros((1, 2, 12)))
+        MultiHeadAttention(12, 5).init(key, jnp.zeros((1, 2, 12)))
 
 
 @pytest.mark.peer
@@ -187,7 +187,7 @@ def test_cross_attention_is_that_of_torch(rng, key):
     }
     x = rng.normal(size=(2, 5, 12)).astype(np.float32)
     memory = rng.normal(size=(2, 7, 8)).astype(np.float32)
-    got = MultiHeadAttention(3).apply(
+    got = MultiHeadAttention(12, 3).apply(
         {"params": params}, jnp.asarray(x), jnp.asarray(memory)
     )
     with torch.no_grad():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxlab.core.pytree import flat_paths
-from jaxlab.nn.blocks import TENSOR_RULES, EncoderBlock, Mlp, drop_path
+from jaxlab.nn.blocks import TENSOR_RULES, Block, Mlp, drop_path
 
 # Relative to the largest value: float32 sums of a few dozen products, in another order.
 ORDER_OF_SUMS = 1e-5
@@ -35,7 +35,7 @@ def x(rng):
 
 
 def random_block(key, rng, x, **fields):
-    block = EncoderBlock(num_heads=3, hidden_dim=20, **fields)
+    block = Block(width=12, num_heads=3, hidden_dim=20, **fields)
     params = block.init(key, x, train=False)["params"]
     return block, {"params": randomize(params, rng)}
 
@@ -79,7 +79,7 @@ def test_a_block_is_the_pre_norm_layer_of_torch(key, rng, x, act, masked):
 
 
 def test_a_block_with_silent_branches_is_the_identity(key, x):
-    block = EncoderBlock(num_heads=3, hidden_dim=20)
+    block = Block(width=12, num_heads=3, hidden_dim=20)
     params = block.init(key, x, train=False)["params"]
     silent = jax.tree.map(jnp.zeros_like, params)
     np.testing.assert_array_equal(block.apply({"params": silent}, x, train=False), x)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.nn.stack import EncoderStack, stack_blocks, unstack_blocks
+from jaxlab.nn.stack import Stack, stack_blocks, unstack_blocks
 
 # Relative to the largest value: compiled as one program or in parts, float32 sums are
 # fused and ordered otherwise.
 ORDER_OF_SUMS = 1e-5
 DEPTH = 2
-BLOCK = {"num_heads": 2, "hidden_dim": 12}
+BLOCK = {"width": 8, "num_heads": 2, "hidden_dim": 12}
 
 
 def assert_close(ours, theirs):
@@ -41,7 +41,7 @@ def x():
 def params(x):
     """Give random parameters of a looped stack, all blocks different."""
     rng = np.random.default_rng(0)
-    init = EncoderStack(DEPTH, BLOCK).init
+    init = Stack(DEPTH, BLOCK).init
     shapes = jax.eval_shape(lambda: init(jax.random.key(0), x, train=False))["params"]
     return jax.tree.map(
         lambda s: jnp.asarray(0.5 * rng.normal(size=s.shape), s.dtype), shapes
@@ -51,7 +51,7 @@ def params(x):
 @pytest.fixture(scope="module")
 def looped(params, x):
     """Give outputs and gradients of a loop that keeps everything."""
-    return value_and_grads(EncoderStack(DEPTH, BLOCK), params, x, train=False)
+    return value_and_grads(Stack(DEPTH, BLOCK), params, x, train=False)
 
 
 @pytest.mark.slow
@@ -61,7 +61,7 @@ def looped(params, x):
 def test_scan_and_remat_change_neither_values_nor_gradients(
     params, x, looped, scan, remat
 ):
-    stack = EncoderStack(DEPTH, BLOCK, scan=scan, remat=remat)
+    stack = Stack(DEPTH, BLOCK, scan=scan, remat=remat)
     given = stack_blocks(params) if scan else params
     outputs, grads = value_and_grads(stack, given, x, train=False)
     assert_close((outputs, unstack_blocks(grads) if scan else grads), looped)
@@ -74,9 +74,7 @@ def test_remat_draws_the_same_dropout(params, x, key, scan):
     block = {**BLOCK, "dropout_rate": 0.3}
     given = stack_blocks(params) if scan else params
     results = [
-        value_and_grads(
-            EncoderStack(DEPTH, block, 0.2, scan, remat), given, x, **options
-        )
+        value_and_grads(Stack(DEPTH, block, 0.2, scan, remat), given, x, **options)
         for remat in (False, True)
     ]
     assert_close(*results)
@@ -84,7 +82,7 @@ def test_remat_draws_the_same_dropout(params, x, key, scan):
 
 @pytest.mark.slow
 def test_scanned_parameters_are_stacked_and_drawn_apart(params, key, x):
-    init = jax.jit(EncoderStack(DEPTH, BLOCK, scan=True).init, static_argnames="train")
+    init = jax.jit(Stack(DEPTH, BLOCK, scan=True).init, static_argnames="train")
     scanned = init(key, x, train=False)["params"]
     assert jax.tree.map(jnp.shape, scanned) == jax.tree.map(
         jnp.shape, stack_blocks(params)
@@ -97,7 +95,7 @@ def test_scanned_parameters_are_stacked_and_drawn_apart(params, key, x):
 def test_scanned_blocks_draw_different_dropout(x, key):
     # Equal blocks that add a constant: only the masks can differ between them.
     block = {**BLOCK, "dropout_rate": 0.5}
-    stack = EncoderStack(2, block, scan=True)
+    stack = Stack(2, block, scan=True)
     init = jax.eval_shape(lambda: stack.init(key, x, train=False))["params"]
     params = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), init)
     params["blocks"]["mlp"]["down"]["bias"] = jnp.ones((2, 8))
@@ -110,7 +108,7 @@ def test_scanned_blocks_draw_different_dropout(x, key):
 @pytest.mark.parametrize("scan", [False, True])
 def test_drop_path_rises_from_zero_at_the_first_block(rng, key, scan):
     x = jnp.zeros((400, 1, 8))
-    stack = EncoderStack(3, BLOCK, 0.5, scan=scan)
+    stack = Stack(3, BLOCK, 0.5, scan=scan)
     init = jax.eval_shape(lambda: stack.init(key, x, train=False))["params"]
     params = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), init)
     for i in range(3):  # block i adds 1 to unit i, and nothing else

@@ -1,0 +1,107 @@
+"""What the Transformers of tokens share: sizes, and the state of a decoder."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxlab.core.errors import InputError
+from jaxlab.nn.activation import Activation, GatedActivation
+from jaxlab.nn.norm import Norm, make_norm
+from jaxlab.nn.stack import Stack
+from jaxlab.nn.tokens import Positions, TokenEmbed
+
+__all__ = ["DecoderState", "TransformerSizes"]
+
+
+class DecoderState(NamedTuple):
+    """What changes while decoding, rows first.
+
+    Attributes:
+        cache: Keys and values of the tokens so far, by layer.
+        length: Tokens so far of each row.
+    """
+
+    cache: Any
+    length: Any
+
+
+class TransformerSizes(nn.Module):
+    """Fields that the three networks share.
+
+    Attributes:
+        width: Of the residual stream.
+        num_heads: Attention heads.
+        hidden_dim: Width inside the MLPs; 0: four times `width`.
+        num_kv_heads: See `MultiHeadAttention`.
+        act: Activation of the MLPs; `swiglu` and `geglu` are gated.
+        norm: `layer`, or `rms`.
+        norm_eps: Added to the variance.
+        positions: See `TokenEmbed`; `rotary` turns queries and keys of each layer.
+        max_len: Learned positions.
+        rotary_base: Base of the rotary frequencies.
+        use_bias: Whether projections and MLPs have biases.
+        dropout_rate: After embeddings, attention and in the MLPs.
+        scan: See `Stack`.
+        remat: See `Stack`.
+        dtype: Of the computation; parameters and logits are float32.
+    """
+
+    width: int = 512
+    num_heads: int = 8
+    hidden_dim: int = 0
+    num_kv_heads: int = 0
+    act: Activation | GatedActivation = "relu"
+    norm: Norm = "layer"
+    norm_eps: float = 1e-6
+    positions: Positions = "interleaved"
+    max_len: int = 512
+    rotary_base: float = 10_000.0
+    use_bias: bool = True
+    dropout_rate: float = 0.1
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.nowrap
+    def stack(self, depth: int, **fields: Any) -> Stack:
+        """Give `depth` blocks of these sizes; `fields` are others of `Block`."""
+        if depth < 1:
+            raise InputError(f"depth {depth} must be at least 1")
+        if not 0 <= self.dropout_rate < 1:
+            raise InputError(f"dropout_rate {self.dropout_rate} must lie in [0, 1)")
+        block = {
+            "width": self.width,
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim or 4 * self.width,
+            "num_kv_heads": self.num_kv_heads,
+            "norm": self.norm,
+            "norm_eps": self.norm_eps,
+            "act": self.act,
+            "use_bias": self.use_bias,
+            "dropout_rate": self.dropout_rate,
+            "rotary": self.rotary_base if self.positions == "rotary" else 0.0,
+            "dtype": self.dtype,
+        }
+        return Stack(depth, {**block, **fields}, scan=self.scan, remat=self.remat)
+
+    @nn.nowrap
+    def embed(self, vocab_size: int, scale: bool) -> TokenEmbed:
+        """Give a table of tokens of these sizes."""
+        return TokenEmbed(
+            *(vocab_size, self.width, self.positions, self.max_len, scale, self.dtype)
+        )
+
+    @nn.nowrap
+    def make_norm(self) -> Any:
+        """Give a normalisation of these sizes."""
+        return make_norm(self.norm, self.norm_eps, self.dtype)
+
+    @nn.nowrap
+    def check_len(self, max_len: int) -> None:
+        """Refuse to make room for more tokens than there are learned positions."""
+        if max_len < 1 or (self.positions == "learned" and max_len > self.max_len):
+            raise InputError(
+                f"max_len {max_len} must be at least 1 and, with learned positions, at "
+                f"most their number, {self.max_len}"
+            )
