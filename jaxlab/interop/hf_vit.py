@@ -4,18 +4,24 @@ Version 5 renamed the modules, but still writes files in the layout of version 4
 `state_dict()` has the new keys, a `model.safetensors` the old ones.
 """
 
-import json
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
+from jaxlab.interop.hf_files import (
+    ACTIVATIONS,
+    Source,
+    check_config,
+    fill,
+    looped,
+    new_head,
+    num_rows,
+    read_source,
+)
 from jaxlab.interop.table import (
     LINEAR,
     LINEAR_JOIN,
@@ -23,13 +29,10 @@ from jaxlab.interop.table import (
     Transform,
     linear,
     norm,
-    to_params,
     to_weights,
 )
 from jaxlab.models.vit import ViT
-from jaxlab.nn.activation import Activation
 from jaxlab.nn.embed import resize_positions
-from jaxlab.nn.stack import stack_blocks, unstack_blocks
 
 __all__ = ["Layout", "load_hf_vit", "to_hf_vit"]
 
@@ -51,14 +54,6 @@ _DEFAULTS: dict[str, Any] = {
     "qkv_bias": True,
     "pooler_act": "tanh",
 }
-_ACTIVATIONS: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
 _BLOCKS = {"v4": "encoder.layer.{i}", "v5": "layers.{i}"}
 # Ours: theirs in version 4, in version 5, and how the kernel changes.
 _LAYERS: dict[str, tuple[str, str, Transform]] = {
@@ -72,7 +67,7 @@ _LAYERS: dict[str, tuple[str, str, Transform]] = {
 
 
 def load_hf_vit(
-    source: Mapping[str, Any] | str | os.PathLike[str],
+    source: Source,
     config: Mapping[str, Any] | None = None,
     *,
     num_classes: int | None = None,
@@ -107,38 +102,36 @@ def load_hf_vit(
         InputError: If a weight is missing, left over or of another shape (named), or
             the configuration asks for what `ViT` does not have.
     """
-    weights, config = _read(source, config)
+    weights, config = read_source(source, config, _DEFAULTS)
     prefix = "vit." if any(key.startswith("vit.") for key in weights) else ""
     if num_classes is not None:
         heads = ("classifier.", f"{prefix}pooler.")
         weights = {k: w for k, w in weights.items() if not k.startswith(heads)}
     settings = _settings(config)
-    settings["num_classes"] = _rows(weights, "classifier.weight")
+    settings["num_classes"] = num_rows(weights, "classifier.weight")
     if not settings["num_classes"]:  # a classifier of transformers has no pooler
-        settings["representation_size"] = _rows(weights, "pooler.dense.weight")
+        settings["representation_size"] = num_rows(weights, "pooler.dense.weight")
     vit = ViT(**{**settings, **fields})
     stored_size = _pair(config["image_size"])
     images = jax.ShapeDtypeStruct((1, *stored_size, config["num_channels"]), "float32")
-    shapes = jax.eval_shape(vit.init, jax.random.key(0), images)["params"]
     layout: Layout = "v4" if any("encoder.layer." in key for key in weights) else "v5"
-    params = to_params(
+    vit, params = fill(
+        vit,
+        [images],
         weights,
         _rules(layout, prefix, vit.patch_size),
-        shapes,
+        stacks=["encoder"],
+        scan=scan,
         ignore={f"{prefix}embeddings.mask_token": "for masked image modelling alone"},
     )
-    params = jax.tree.map(jnp.asarray, params)
     if image_size is not None:
         grids = (_grid(size, vit.patch_size) for size in (stored_size, image_size))
         positions = resize_positions(params["pos_embed"][0], *grids)
         params["pos_embed"] = positions[None]
     if num_classes:
-        kernel = jnp.zeros((vit.width, num_classes))
-        params["head"] = {"kernel": kernel, "bias": jnp.zeros(num_classes)}
+        params["head"] = new_head(vit.width, num_classes)
         vit = vit.clone(num_classes=num_classes)
-    if scan:
-        params["encoder"] = stack_blocks(params["encoder"])
-    return vit.clone(scan=scan), params
+    return vit, params
 
 
 def to_hf_vit(
@@ -163,8 +156,7 @@ def to_hf_vit(
             f"transformers has no ViT with pool={vit.pool!r} and "
             f"pos_embed={vit.pos_embed!r}; it has a class token and learned positions"
         )
-    if vit.scan:
-        params = {**params, "encoder": unstack_blocks(params["encoder"])}
+    params = looped(vit, params, "encoder")
     if "head" in params and "pre_logits" in params:
         raise InputError(
             "transformers has no ViT with both pre_logits and a head; use a ViT with "
@@ -199,58 +191,15 @@ def _rules(layout: Layout, prefix: str, patch_size: int) -> list[Rule]:
     return rules
 
 
-def _read(
-    source: Mapping[str, Any] | str | os.PathLike[str],
-    config: Mapping[str, Any] | None,
-) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """Give weights and the complete configuration."""
-    if not isinstance(source, Mapping):
-        folder = Path(source)
-        if config is None:
-            config = json.loads(_file(folder, "config.json").read_text())
-        source = _read_safetensors(_file(folder, "model.safetensors"))
-    if config is None:
-        raise InputError(
-            "weights alone do not tell the number of heads; pass config, such as "
-            "model.config.to_dict()"
-        )
-    return source, {**_DEFAULTS, **config}
-
-
-def _file(folder: Path, name: str) -> Path:
-    if not (folder / name).is_file():
-        raise InputError(
-            f"there is no {name} in {folder}; give a folder that transformers' "
-            f"model.save_pretrained(folder) wrote in one piece"
-        )
-    return folder / name
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise InputError(
-            f"reading {path} needs safetensors; run `pip install safetensors`, or pass "
-            f"the weights themselves"
-        ) from error
-    return load_file(path)
-
-
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Translate a configuration to fields of `ViT`."""
     offered: dict[str, list[Any]] = {
         "model_type": ["vit"],
-        "hidden_act": list(_ACTIVATIONS),
+        "hidden_act": list(ACTIVATIONS),
         "pooler_act": ["tanh"],
         "qkv_bias": [True],
     }
-    for name, values in offered.items():
-        if config[name] not in values:
-            raise InputError(
-                f"{name} {config[name]!r} of the configuration is not offered; ViT has "
-                f"{', '.join(map(repr, values))}"
-            )
+    check_config(config, "ViT", offered)
     patch_size, other_side = _pair(config["patch_size"])
     if patch_size != other_side:
         raise InputError(
@@ -262,15 +211,10 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "depth": config["num_hidden_layers"],
         "num_heads": config["num_attention_heads"],
         "hidden_dim": config["intermediate_size"],
-        "act": _ACTIVATIONS[config["hidden_act"]],
+        "act": ACTIVATIONS[config["hidden_act"]],
         "dropout_rate": float(config["hidden_dropout_prob"]),
         "norm_eps": config["layer_norm_eps"],
     }
-
-
-def _rows(weights: Mapping[str, Any], key: str) -> int:
-    """Count the outputs of a torch layer; 0 if there is none."""
-    return int(np.shape(weights[key])[0]) if key in weights else 0
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:

@@ -1,0 +1,219 @@
+"""What all readers of Hugging Face weights share: folders, configurations, ties."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxlab.core.errors import InputError
+from jaxlab.core.typing import Params
+from jaxlab.interop.table import Rule, to_params
+from jaxlab.nn.activation import Activation
+from jaxlab.nn.stack import stack_blocks, unstack_blocks
+
+__all__ = [
+    "ACTIVATIONS",
+    "Source",
+    "check_config",
+    "check_fields",
+    "fill",
+    "looped",
+    "merge_tied",
+    "new_head",
+    "num_rows",
+    "read_source",
+]
+
+Network = TypeVar("Network", bound=nn.Module)
+
+# Weights by key, or a folder of them.
+Source = Mapping[str, Any] | str | os.PathLike[str]
+
+# Their names of activations to ours.
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+
+def read_source(
+    source: Source, config: Mapping[str, Any] | None, defaults: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """Give weights and the complete configuration.
+
+    Args:
+        source: Weights by key; or a folder that `save_pretrained` wrote, with
+            `config.json` and `model.safetensors`, whole or in shards.
+        config: The configuration; read from the folder if None.
+        defaults: What transformers assumes where the configuration says nothing.
+
+    Raises:
+        InputError: If a file is missing, or weights come without a configuration.
+    """
+    if not isinstance(source, Mapping):
+        folder = Path(source)
+        if config is None:
+            config = json.loads(_file(folder, "config.json").read_text())
+        source = _read_folder(folder)
+    if config is None:
+        raise InputError(
+            "weights alone do not tell the number of heads; pass config, such as "
+            "model.config.to_dict()"
+        )
+    return source, {**defaults, **config}
+
+
+def _file(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        raise InputError(
+            f"there is no {name} in {folder}; give a folder that transformers' "
+            f"model.save_pretrained(folder) wrote"
+        )
+    return folder / name
+
+
+def _read_folder(folder: Path) -> dict[str, np.ndarray]:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file() or (folder / "model.safetensors").is_file():
+        return _read_safetensors(_file(folder, "model.safetensors"))
+    weights: dict[str, np.ndarray] = {}
+    for name in sorted(set(json.loads(index.read_text())["weight_map"].values())):
+        weights |= _read_safetensors(_file(folder, name))
+    return weights
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise InputError(
+            f"reading {path} needs safetensors; run `pip install safetensors`, or pass "
+            f"the weights themselves"
+        ) from error
+    return load_file(path)
+
+
+def check_config(
+    config: Mapping[str, Any], network: str, offered: Mapping[str, Sequence[Any]]
+) -> None:
+    """Refuse a configuration that a network of ours cannot follow.
+
+    Args:
+        config: The complete configuration.
+        network: Name of ours, for the message.
+        offered: What each entry may be.
+
+    Raises:
+        InputError: Naming the entry, its value and what there is.
+    """
+    for name, values in offered.items():
+        if config[name] not in values:
+            raise InputError(
+                f"{name} {config[name]!r} of the configuration is not offered; "
+                f"{network} has {', '.join(map(repr, values))}"
+            )
+
+
+def check_fields(
+    network: nn.Module, theirs: str, offered: Mapping[str, Sequence[Any]]
+) -> None:
+    """Refuse to give the weights of a network that transformers does not have.
+
+    Args:
+        network: Ours.
+        theirs: Name of the model of transformers, for the message.
+        offered: What each field may be.
+
+    Raises:
+        InputError: Naming the field, its value and what there is.
+    """
+    for name, values in offered.items():
+        value = getattr(network, name)
+        if value not in values:
+            raise InputError(
+                f"transformers has no {theirs} with {name}={value!r}; it has "
+                f"{', '.join(map(repr, values))}"
+            )
+
+
+def num_rows(weights: Mapping[str, Any], key: str) -> int:
+    """Count the outputs of a torch layer; 0 if there is none."""
+    return int(np.shape(weights[key])[0]) if key in weights else 0
+
+
+def merge_tied(weights: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """Keep one of several weights that are the same, under the first of their keys.
+
+    Files hold a tied weight once, under a key or another; `state_dict()` gives it
+    under all.
+
+    Raises:
+        InputError: If two of them differ.
+    """
+    present = [key for key in keys if key in weights]
+    for key in present[1:]:
+        one, other = weights[present[0]], weights[key]
+        if np.shape(one) != np.shape(other) or not bool((one == other).all()):
+            raise InputError(
+                f"{present[0]} and {key} differ, but are one weight by the "
+                f"configuration; correct tie_word_embeddings there, or the weights"
+            )
+    rest = {key: weight for key, weight in weights.items() if key not in keys}
+    return {**rest, **({keys[0]: weights[present[0]]} if present else {})}
+
+
+def fill(
+    network: Network,
+    inputs: Sequence[Any],
+    weights: Mapping[str, Any],
+    rules: Sequence[Rule],
+    *,
+    stacks: Sequence[str],
+    scan: bool,
+    ignore: Mapping[str, str] | None = None,
+) -> tuple[Network, Params]:
+    """Convert weights by a table to the parameters of a network.
+
+    Args:
+        network: A network with a field `scan`, which is False.
+        inputs: Examples of its inputs, for their shapes.
+        weights: By key.
+        rules: The table.
+        stacks: Names of its `Stack`s.
+        scan: Whether to stack their blocks.
+        ignore: See `to_params`.
+
+    Returns:
+        The network, scanned or not, and its parameters.
+
+    Raises:
+        InputError: See `to_params`.
+    """
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
+    params = to_params(weights, rules, shapes, ignore=ignore)
+    params = jax.tree.map(jnp.asarray, params)
+    if scan:
+        params |= {name: stack_blocks(params[name]) for name in stacks}
+    return network.clone(scan=scan), params
+
+
+def looped(network: Any, params: Params, *stacks: str) -> Params:
+    """Undo the stacking of a network's blocks, if it is one that scans."""
+    if not network.scan:
+        return params
+    return {**params, **{name: unstack_blocks(params[name]) for name in stacks}}
+
+
+def new_head(width: int, num_classes: int) -> Params:
+    """Give the parameters of a head to fine-tune: zeros."""
+    return {"kernel": jnp.zeros((width, num_classes)), "bias": jnp.zeros(num_classes)}
