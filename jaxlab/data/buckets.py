@@ -6,7 +6,6 @@ is compiled once a bucket.
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np

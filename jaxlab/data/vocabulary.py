@@ -12,7 +12,7 @@ import pathlib
 import re
 import tempfile
 from collections.abc import Iterable
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -30,18 +30,13 @@ __all__ = [
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 _SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
-_FIRST = len(_SPECIALS)  # id of the first token that is text
+_FIRST = 4  # id of the first token that is text
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 _WORD = re.compile(r"\w+|[^\w\s]")
 _FORMAT = "jaxlab vocabulary 1"
 
 VocabularyKind: TypeAlias = Literal["byte", "char", "word", "bpe"]
-_SMALLEST: dict[str, int] = {
-    "byte": _FIRST + 256,
-    "char": _FIRST + 1,
-    "word": _FIRST + 1,
-    "bpe": _FIRST + 256,
-}
+_SMALLEST = {"byte": 260, "char": 5, "word": 5, "bpe": 260}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,15 +190,13 @@ def _rows(ids: Any) -> Iterable[np.ndarray]:
 
 def _listed(texts: Iterable[str]) -> list[str]:
     if isinstance(texts, str):
-        raise InputError(
-            f"texts {texts[:20]!r} must be a list of texts, as [{texts[:20]!r}]"
-        )
+        raise InputError(f"{texts[:20]!r} must be a list of texts, not one text")
     return list(texts)
 
 
 def train_vocabulary(
     texts: Iterable[str],
-    kind: VocabularyKind,
+    kind: str,
     size: int = 0,
     *,
     lowercase: bool = False,
@@ -236,8 +229,9 @@ def train_vocabulary(
         )
     if min_count < 1:
         raise InputError(f"min_count {min_count} must be 1 or more")
+    chosen = cast(VocabularyKind, kind)
     if kind == "byte":
-        return Vocabulary(kind, tuple(map(chr, range(256))), lowercase=lowercase)
+        return Vocabulary(chosen, tuple(map(chr, range(256))), lowercase=lowercase)
     texts = [text.lower() if lowercase else text for text in _listed(texts)]
     if not any(texts):
         raise InputError(
@@ -245,10 +239,9 @@ def train_vocabulary(
             "byte"
         )
     if kind == "bpe":
-        return Vocabulary(kind, *_trained_bpe(texts, size, min_count), lowercase)
-    return Vocabulary(
-        kind, _most_frequent(texts, kind, size, min_count), lowercase=lowercase
-    )
+        return Vocabulary(chosen, *_trained_bpe(texts, size, min_count), lowercase)
+    tokens = _most_frequent(texts, kind, size, min_count)
+    return Vocabulary(chosen, tokens, lowercase=lowercase)
 
 
 def _most_frequent(
