@@ -135,6 +135,7 @@ def beam_search(
             _take(now.tokens, parents), last[:, :, None], now.t, axis=2
         )
         ends = last == eos
+        # A row that is done stays as it is, even where rounding makes scores equal.
         hypotheses = jnp.where(ends & ~now.done[:, None], log_probs, -jnp.inf)
         new = _score(tokens[:, :beams], hypotheses[:, :beams], t, length_penalty)
         ended = _merge(now.ended, new)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxlab.core.errors import InputError
@@ -91,17 +92,20 @@ class Rules(NamedTuple):
                 raise InputError(
                     f"token {token} (eos or forbidden) is not in the vocabulary of {v}"
                 )
-        if len(set(self.forbidden)) == v:
+        late = {self.eos} if self.eos is not None and self.min_new else set()
+        if len(late.union(self.forbidden)) == v:
             raise InputError(f"all {v} tokens are forbidden; leave at least one")
         raw = raw.astype(jnp.float32)
         if self.adjust is not None:
             raw = self.adjust(raw, t)
-        if not self.forbidden and (self.eos is None or not self.min_new):
-            return raw, raw
-        banned = jnp.isin(jnp.arange(v), jnp.asarray(tuple(self.forbidden), jnp.int32))
-        if self.eos is not None:
-            banned |= (jnp.arange(v) == self.eos) & (t < self.min_new)
-        return raw, jnp.where(banned[None], -jnp.inf, raw)
+        allowed = raw
+        if self.forbidden:
+            banned = np.isin(np.arange(v), list(self.forbidden))
+            allowed = jnp.where(banned[None], -jnp.inf, allowed)
+        if late:
+            is_early = (jnp.arange(v) == self.eos) & (t < self.min_new)
+            allowed = jnp.where(is_early[None], -jnp.inf, allowed)
+        return raw, allowed
 
 
 def greedy(
@@ -141,14 +145,7 @@ def greedy(
             its row axis.
     """
     rules = Rules(max_new, eos, pad, min_new, forbidden, adjust)
-    return _decode(
-        lambda logits, t: jnp.argmax(logits, axis=-1),
-        step,
-        begin,
-        state,
-        context,
-        rules,
-    )
+    return _decode(lambda a, t: _likeliest(a), step, begin, state, context, rules)
 
 
 def sample(
@@ -180,13 +177,12 @@ def sample(
     Raises:
         InputError: As `greedy` and `filter_logits`.
     """
-    _check_filters(temperature, top_k, top_p)
 
     def draw(logits: Array, t: Array) -> Array:
-        if temperature == 0:
-            return jnp.argmax(logits, axis=-1)
         logits = filter_logits(logits, temperature, top_k, top_p)
-        return jax.random.categorical(jax.random.fold_in(key, t), logits)
+        noise = jax.random.gumbel(jax.random.fold_in(key, t), logits.shape)
+        # What `jax.random.categorical` does; once, and not in both of the reductions.
+        return _likeliest(lax.optimization_barrier(logits + noise))
 
     rules = Rules(max_new, eos, pad, min_new, forbidden, adjust)
     return _decode(draw, step, begin, state, context, rules)
@@ -217,7 +213,7 @@ def _decode(
         t, so_far = now.t, now.decoded
         raw, state = step(now.last, now.state, context)
         logits, allowed = rules.logits(raw, t)
-        token = choose(allowed, t).astype(jnp.int32)
+        token = choose(allowed, t)
         chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
         log_probs = chosen - jax.nn.logsumexp(logits, axis=-1)
         token = jnp.where(now.finished, rules.pad, token)
@@ -270,34 +266,59 @@ def filter_logits(
         https://arxiv.org/abs/1805.04833; Holtzman et al. 2020, "The Curious Case of
         Neural Text Degeneration" (nucleus), https://arxiv.org/abs/1904.09751.
     """
-    _check_filters(temperature, top_k, top_p)
-    ids = lax.broadcasted_iota(jnp.int32, logits.shape, 1)
-    if temperature == 0:
-        likeliest = jnp.argmax(logits, axis=-1, keepdims=True)
-        return jnp.where(ids == likeliest, logits, -jnp.inf)
-    logits = logits / temperature
-    if 0 < top_k < logits.shape[-1]:
-        smallest = lax.top_k(logits, top_k)[0][:, -1:]
-        logits = jnp.where(logits < smallest, -jnp.inf, logits)
-    if top_p < 1:
-        ascending, order = lax.sort((logits, ids), dimension=1, num_keys=1)
-        below = jnp.cumsum(jax.nn.softmax(ascending, axis=-1), axis=-1)
-        # A comparison with the smallest that is kept: no scatter back from the order.
-        dropped = (below[:, :-1] <= 1 - top_p).sum(axis=-1, keepdims=True)
-        smallest = jnp.take_along_axis(ascending, dropped, axis=-1)
-        first = jnp.take_along_axis(order, dropped, axis=-1)
-        kept = (logits > smallest) | ((logits == smallest) & (ids >= first))
-        logits = jnp.where(kept, logits, -jnp.inf)
-    return logits
-
-
-def _check_filters(temperature: float, top_k: int, top_p: float) -> None:
     if not temperature >= 0:
         raise InputError(f"temperature {temperature} is not 0 (greedy) or above")
     if top_k < 0:
         raise InputError(f"top_k {top_k} is not 0 (all tokens) or above")
     if not 0 < top_p <= 1:
         raise InputError(f"top_p {top_p} is not in (0, 1]; 1 keeps all tokens")
+    if temperature == 0:
+        ids = lax.broadcasted_iota(jnp.int32, logits.shape, 1)
+        return jnp.where(ids == _likeliest(logits)[:, None], logits, -jnp.inf)
+    logits = logits / temperature
+    if 0 < top_k < logits.shape[-1]:
+        smallest = lax.top_k(logits, top_k)[0][:, -1:]
+        logits = jnp.where(logits < smallest, -jnp.inf, logits)
+    if top_p < 1:
+        kept = _nucleus(jax.nn.softmax(logits.astype(jnp.float32), axis=-1), top_p)
+        logits = jnp.where(kept, logits, -jnp.inf)
+    return logits
+
+
+def _nucleus(probs: Array, top_p: float) -> Array:
+    """Tell which tokens are kept.
+
+    The smallest probability of them is found by halving the range of floats, which
+    are ordered as their bits are: 30 sums, far cheaper than to sort a vocabulary.
+    """
+    bits = lax.bitcast_convert_type(probs, jnp.int32)
+    spare = 1 - top_p
+
+    def below(least: Array) -> Array:
+        return jnp.where(bits < least, probs, 0.0).sum(axis=-1, keepdims=True)
+
+    def halve(_: Array, span: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = span
+        middle = (low + high) // 2
+        fits = below(middle) <= spare  # all below can be dropped
+        return jnp.where(fits, middle, low), jnp.where(fits, high, middle)
+
+    over = bits.max(axis=-1, keepdims=True) + 1
+    least, _ = lax.fori_loop(0, 30, halve, (jnp.zeros_like(over), over))
+    equal = bits == least
+    one = lax.bitcast_convert_type(least, jnp.float32)
+    dropped = jnp.floor((spare - below(least)) / one)
+    dropped = jnp.minimum(dropped, equal.sum(axis=-1, keepdims=True) - 1)
+    return (bits > least) | (equal & (jnp.cumsum(equal, axis=-1) > dropped))
+
+
+def _likeliest(logits: Array) -> Array:
+    """Argmax as two plain reductions, which XLA vectorises on a CPU."""
+    v = logits.shape[-1]
+    ids = lax.broadcasted_iota(jnp.int32, logits.shape, 1)
+    largest = logits.max(axis=-1, keepdims=True)
+    # Of NaN alone there is no largest; the last token keeps ids in the vocabulary.
+    return jnp.where(logits == largest, ids, v - 1).min(axis=-1)
 
 
 def check_rows(b: int, **trees: PyTree) -> None:

@@ -1,5 +1,7 @@
 """Tests of `jaxlab.models.decoding`, with tables and small recurrences as models."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -223,24 +225,34 @@ def test_another_batch_of_the_same_shape_compiles_nothing(tables, key, compilati
 
 
 def test_caches_are_written_in_place():
+    shape = (4, 512, 8)
+
     def step(token, state, context):
         new = jax.nn.one_hot(token, 8)[:, None]
-        at = state["position"][0]
-        cache = jax.lax.dynamic_update_slice_in_dim(state["cache"], new, at, axis=1)
+        cache = jax.lax.dynamic_update_slice_in_dim(
+            state["cache"], new, state["position"][0], axis=1
+        )
         return cache.sum(axis=1), {"cache": cache, "position": state["position"] + 1}
 
     def decode(cache, begin):
         state = {"cache": cache, "position": begin * 0}
-        return greedy(step, begin, state, max_new=512, eos=EOS), cache.shape
+        return greedy(step, begin, state, max_new=512, eos=EOS)
 
-    cache, begin = jnp.zeros((4, 512, 8)), jnp.ones(4, jnp.int32)
-    lowered = jax.jit(lambda *a: decode(*a)[0]).lower(cache, begin)
-    copies = [
-        line
-        for line in lowered.compile().as_text().splitlines()
-        if " copy(" in line and "f32[4,512,8]" in line
+    arguments = jnp.zeros(shape), jnp.ones(4, jnp.int32)
+    (loop,) = (
+        equation
+        for equation in jax.make_jaxpr(decode)(*arguments).eqns
+        if equation.primitive.name == "while"
+    )
+    made = [
+        equation.primitive.name
+        for equation in loop.params["body_jaxpr"].jaxpr.eqns
+        if any(out.aval.shape == shape for out in equation.outvars)
     ]
-    assert len(copies) <= 1  # before the loop, since the argument is not donated
+    assert made == ["dynamic_update_slice"]
+    program = jax.jit(decode).lower(*arguments).compile().as_text()
+    copies = re.findall(r"= f32\[4,512,8\]\S* copy\(", program)
+    assert len(copies) == 1  # before the loop, since the argument is not donated
 
 
 # Filters, beside the peer's.
@@ -283,6 +295,20 @@ def test_the_token_that_crosses_top_p_is_kept():
     for top_p, kept in [(0.39, 1), (0.41, 2), (0.69, 2), (0.71, 3), (0.95, 4)]:
         finite = np.isfinite(filter_logits(logits, top_p=top_p))[0]
         assert finite.tolist() == [False] * (4 - kept) + [True] * kept
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 0.99])
+def test_the_nucleus_is_that_of_a_sort(rng, top_p):
+    logits = 3 * rng.normal(size=(20, 3000)).astype(np.float32)
+    logits[:, ::7] = -np.inf
+    probs = np.exp(logits.astype(np.float64))
+    probs /= probs.sum(axis=1, keepdims=True)
+    got = np.isfinite(filter_logits(jnp.asarray(logits), top_p=top_p))
+    for row, kept in zip(probs, got, strict=True):
+        falling = np.sort(row)[::-1]
+        # As many as are before top_p is reached, and the one that reaches it.
+        count = (np.cumsum(falling) < top_p).sum() + 1
+        np.testing.assert_array_equal(kept, row >= falling[count - 1])
 
 
 def test_equals_of_the_last_of_the_top_k_stay_and_temperature_zero_keeps_one():
@@ -355,6 +381,7 @@ def test_repeated_rows_are_neighbours():
         ({"eos": 4}, r"token 4 \(eos or forbidden\) is not in the vocabulary of 4"),
         ({"forbidden": (0, -1)}, "token -1"),
         ({"forbidden": (0, 1, 2, 3)}, "all 4 tokens are forbidden"),
+        ({"forbidden": (0, 1, 3), "min_new": 1}, "all 4 tokens are forbidden"),
         ({"temperature": -0.5}, "temperature -0.5 is not 0"),
         ({"top_k": -1}, "top_k -1 is not 0"),
         ({"top_p": 0.0}, r"top_p 0.0 is not in \(0, 1\]"),
