@@ -92,7 +92,9 @@ class Vocabulary:
         Raises:
             InputError: If an id is not of this vocabulary.
         """
-        return [self._joined(self._checked(row)) for row in _rows(ids)]
+        # A JAX array is copied from its device once, not row by row.
+        rows = np.asarray(ids) if hasattr(ids, "shape") else ids
+        return [self._joined(self._checked(np.asarray(row, int))) for row in rows]
 
     def pieces(self, ids: Any) -> list[str]:
         """Give the text of each single id, for the labels of pictures.
@@ -102,7 +104,7 @@ class Vocabulary:
         """
         return [
             _SPECIALS[number] if number < _FIRST else self._joined([number])
-            for number in self._checked(np.asarray(ids))
+            for number in self._checked(np.asarray(ids, int))
         ]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -180,12 +182,6 @@ class Vocabulary:
 
 
 _SPLITS: dict[str, Any] = {"char": list, "word": _WORD.findall}
-
-
-def _rows(ids: Any) -> Iterable[np.ndarray]:
-    """Give rows of ids as arrays; a JAX array is copied from its device once."""
-    rows = np.asarray(ids) if hasattr(ids, "shape") else ids
-    return [np.asarray(row, np.int64) for row in rows]
 
 
 def _listed(texts: Iterable[str]) -> list[str]:
