@@ -75,7 +75,9 @@ class TransformerLM(TransformerSizes):
         rows, size = tokens.shape
         self.check_len(max_len)
         if size > max_len:
-            raise InputError(f"prompts of {size} tokens need a max_len above {max_len}")
+            raise InputError(
+                f"max_len {max_len} has no room for prompts of {size} tokens"
+            )
         cache, start = self.decoder.make_cache(rows, max_len), jnp.zeros_like(lengths)
         if size > 1:
             x = self.token_embed(tokens[:, :-1])

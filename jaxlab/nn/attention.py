@@ -59,15 +59,20 @@ def dot_product_attention(
         weights = _weights(queries, keys, visible, causal)
         grouped = _group(weights, keys.shape[1])
         out = jnp.einsum("bgrtm,bgmk->bgrtk", grouped, values)
-        return _hide_blind(out.reshape(queries.shape), visible)
+        return _hide_blind(out.reshape(queries.shape), visible, causal)
+    has_kernel = _has_kernel(queries, keys, visible)
+    mask = visible
+    if has_kernel and mask is not None:  # the kernel takes no mask of one row for all
+        rows = (*mask.shape[:2], queries.shape[2], mask.shape[3])
+        mask = jnp.broadcast_to(mask, rows)
     q, k, v = (jnp.swapaxes(array, 1, 2) for array in (queries, keys, values))
     out = jax.nn.dot_product_attention(
         *(q, k, v),
-        mask=visible,
+        mask=mask,
         is_causal=causal,
-        implementation="cudnn" if _has_kernel(queries, keys, visible) else None,
+        implementation="cudnn" if has_kernel else None,
     )
-    return _hide_blind(jnp.swapaxes(out, 1, 2), visible)
+    return _hide_blind(jnp.swapaxes(out, 1, 2), visible, causal)
 
 
 def _weights(
@@ -79,8 +84,7 @@ def _weights(
     logits = jnp.einsum("bgrtk,bgmk->bgrtm", _group(queries, keys.shape[1]), keys)
     logits = logits.reshape(*queries.shape[:3], -1).astype(jnp.float32)
     if causal:
-        t, m = logits.shape[2:]
-        triangle = (jnp.arange(m) <= jnp.arange(t)[:, None])[None, None]
+        triangle = _triangle(*logits.shape[2:])
         visible = triangle if visible is None else visible & triangle
     if visible is not None:
         logits = jnp.where(visible, logits, jnp.finfo(logits.dtype).min)
@@ -92,10 +96,19 @@ def _group(array: Float[Array, "b h t x"], groups: int) -> Float[Array, "b g r t
     return array.reshape(b, groups, h // groups, *rest)
 
 
-def _hide_blind(out: Array, visible: Array | None) -> Array:
+def _triangle(t: int, m: int) -> Bool[Array, "1 1 t m"]:
+    """Show each query the keys up to its own number."""
+    return (jnp.arange(m)[None] <= jnp.arange(t)[:, None])[None, None]
+
+
+def _hide_blind(
+    out: Float[Array, "b h t x"], visible: Array | None, causal: bool
+) -> Float[Array, "b h t x"]:
     """Zero what queries that see nothing got: the mean of all values."""
     if visible is None:
         return out
+    if causal:
+        visible = visible & _triangle(out.shape[2], visible.shape[3])
     return out * visible.any(axis=-1, keepdims=True).astype(out.dtype)
 
 
@@ -103,8 +116,8 @@ def _has_kernel(queries: Array, keys: Array, visible: Array | None) -> bool:
     """Tell whether cuDNN's fused attention takes this: half precision on a GPU."""
     width, lengths = queries.shape[-1], (queries.shape[2], keys.shape[2])
     has_even_mask = visible is None or not any(length % 2 for length in lengths)
-    on_gpu = jax.default_backend() == "gpu"
-    return on_gpu and width % 8 == 0 and width <= 128 and has_even_mask
+    on_gpu, is_half = jax.default_backend() == "gpu", queries.dtype.itemsize == 2
+    return on_gpu and is_half and width % 8 == 0 and width <= 128 and has_even_mask
 
 
 class _Projection(nn.Module):
@@ -240,6 +253,7 @@ class MultiHeadAttention(nn.Module):
     ) -> Array:
         if self.is_mutable_collection("intermediates"):
             weights = _weights(queries, memory.keys, visible, causal)
+            weights = _hide_blind(weights, visible, causal)
             self.sow("intermediates", "attention_weights", weights)
         heads = dot_product_attention(queries, *memory, visible, causal=causal)
         return self.out(jnp.swapaxes(heads, 1, 2))

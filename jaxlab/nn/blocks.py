@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import ShardingRules
 from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.nn.activation import GATES, Activation, GatedActivation, activation
@@ -162,7 +163,14 @@ class Block(nn.Module):
             memory: What a decoder reads: the outputs of the encoder.
             memory_visible: Which tokens see which of the memory.
             train: Whether to drop.
+
+        Raises:
+            InputError: If there is a memory without `has_memory`, or none with it.
         """
+        if self.has_memory != (memory is not None):
+            raise InputError(
+                "a block takes a memory if and only if it was made with has_memory"
+            )
 
         def attend(y: Array) -> Array:
             return self._drop(self.attention(y, visible=visible), train)

@@ -162,7 +162,7 @@ def _scanned(
     """Run a function of a block over all of them, with its inputs' axis of layers."""
     return nn.scan(
         apply,
-        variable_axes={"params": 0},
+        variable_axes={"params": 0, "intermediates": 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=axis,
         out_axes=axis,
