@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlab.nn.activation import activation
+from jaxlab.nn.activation import GATES, activation
 
 NAMES = ["gelu", "gelu_tanh", "relu", "silu"]
 POINTS = np.linspace(-8, 8, 641, dtype=np.float32)
@@ -28,6 +28,10 @@ def test_each_is_its_formula():
         expected = [formula(float(x)) for x in POINTS]
         got = activation(name)(jnp.asarray(POINTS))
         np.testing.assert_allclose(got, expected, atol=LAST_BITS, err_msg=name)
+
+
+def test_gates_are_those_that_their_names_tell():
+    assert GATES == {"swiglu": "silu", "geglu": "gelu", "reglu": "relu"}
 
 
 def test_the_two_gelus_are_different_functions():

@@ -1,5 +1,6 @@
 """Tests of `jaxlab.nn.blocks`."""
 
+import math
 import re
 
 import jax
@@ -7,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import flat_paths
+from jaxlab.nn.attention import KeyValues
 from jaxlab.nn.blocks import TENSOR_RULES, Block, Mlp, drop_path
 
 # Relative to the largest value: float32 sums of a few dozen products, in another order.
@@ -34,48 +37,140 @@ def x(rng):
     return jnp.asarray(rng.normal(size=(2, 5, 12)), jnp.float32)
 
 
-def random_block(key, rng, x, **fields):
+@pytest.fixture
+def memory(rng):
+    """Give two sequences of seven tokens to be read."""
+    return jnp.asarray(rng.normal(size=(2, 7, 12)), jnp.float32)
+
+
+def random_block(key, rng, x, memory=None, **fields):
     block = Block(width=12, num_heads=3, hidden_dim=20, **fields)
-    params = block.init(key, x, train=False)["params"]
+    init = jax.eval_shape(lambda: block.init(key, x, memory=memory, train=False))
+    params = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), init["params"])
+    for path in flat_paths(params):
+        if path.endswith("norm/scale"):
+            params[path.split("/")[0]]["scale"] += 1
     return block, {"params": randomize(params, rng)}
+
+
+def attention_of_torch(name, attention):
+    """Give an attention's parameters by the names of `torch.nn.MultiheadAttention`."""
+    parts = [attention[part] for part in ("query", "key", "value")]
+    kernels = [part["kernel"].reshape(12, 12).T for part in parts]
+    return {
+        f"{name}.in_proj_weight": np.concatenate(kernels),
+        f"{name}.in_proj_bias": np.concatenate([p["bias"].reshape(-1) for p in parts]),
+        f"{name}.out_proj.weight": attention["out"]["kernel"].reshape(12, 12).T,
+        f"{name}.out_proj.bias": attention["out"]["bias"],
+    }
+
+
+def load_into_torch(layer, params):
+    """Give a layer of torch the parameters of a block."""
+    p = jax.tree.map(np.array, params)
+    norms = ["attention_norm", "mlp_norm"]
+    weights = attention_of_torch("self_attn", p["attention"])
+    if "memory_attention" in p:
+        weights |= attention_of_torch("multihead_attn", p["memory_attention"])
+        norms.insert(1, "memory_norm")
+    for index, norm in enumerate(norms, start=1):
+        weights[f"norm{index}.weight"] = p[norm]["scale"]
+        weights[f"norm{index}.bias"] = p[norm]["bias"]
+    for index, dense in enumerate(["up", "down"], start=1):
+        weights[f"linear{index}.weight"] = p["mlp"][dense]["kernel"].T
+        weights[f"linear{index}.bias"] = p["mlp"][dense]["bias"]
+    torch = pytest.importorskip("torch")
+    layer.load_state_dict({k: torch.from_numpy(w.copy()) for k, w in weights.items()})
 
 
 @pytest.mark.slow
 @pytest.mark.peer
-@pytest.mark.parametrize("act", ["gelu", "relu"])
-@pytest.mark.parametrize("masked", [False, True])
-def test_a_block_is_the_pre_norm_layer_of_torch(key, rng, x, act, masked):
+@pytest.mark.parametrize(
+    ("norm_first", "act", "masked"),
+    [
+        (True, "gelu", False),
+        (True, "gelu", True),
+        (True, "relu", True),
+        (False, "relu", False),
+        (False, "gelu", True),
+    ],
+)
+def test_a_block_is_the_encoder_layer_of_torch(key, rng, x, norm_first, act, masked):
     torch = pytest.importorskip("torch")
-    block, variables = random_block(key, rng, x, act=act, norm_eps=1e-3)
+    fields = {"act": act, "norm_eps": 1e-3, "norm_first": norm_first}
+    block, variables = random_block(key, rng, x, **fields)
     theirs = torch.nn.TransformerEncoderLayer(
-        12, 3, 20, 0.0, act, layer_norm_eps=1e-3, batch_first=True, norm_first=True
+        *(12, 3, 20, 0.0, act),
+        layer_norm_eps=1e-3,
+        batch_first=True,
+        norm_first=norm_first,
     )
-    p = jax.tree.map(np.array, variables["params"])
-    attention = p["attention"]
-    qkv = [attention[name] for name in ("query", "key", "value")]
-    weights = {
-        "self_attn.in_proj_weight": np.concatenate(
-            [part["kernel"].reshape(12, 12).T for part in qkv]
-        ),
-        "self_attn.in_proj_bias": np.concatenate([p["bias"].reshape(-1) for p in qkv]),
-        "self_attn.out_proj.weight": attention["out"]["kernel"].reshape(12, 12).T,
-        "self_attn.out_proj.bias": attention["out"]["bias"],
-        "linear1.weight": p["mlp"]["up"]["kernel"].T,
-        "linear1.bias": p["mlp"]["up"]["bias"],
-        "linear2.weight": p["mlp"]["down"]["kernel"].T,
-        "linear2.bias": p["mlp"]["down"]["bias"],
-        "norm1.weight": p["attention_norm"]["scale"],
-        "norm1.bias": p["attention_norm"]["bias"],
-        "norm2.weight": p["mlp_norm"]["scale"],
-        "norm2.bias": p["mlp_norm"]["bias"],
-    }
-    theirs.load_state_dict({k: torch.from_numpy(w.copy()) for k, w in weights.items()})
+    load_into_torch(theirs, variables["params"])
     causal = np.tril(np.ones((5, 5), bool))
     hidden = torch.from_numpy(~causal) if masked else None
     expected = theirs(torch.from_numpy(np.array(x)), src_mask=hidden).detach()
     visible = jnp.asarray(causal)[None, None] if masked else None
     got = block.apply(variables, x, visible=visible, train=False)
     assert relative_error(got, expected) < ORDER_OF_SUMS
+
+
+@pytest.mark.slow
+@pytest.mark.peer
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_block_with_a_memory_is_the_decoder_layer_of_torch(
+    key, rng, x, memory, norm_first
+):
+    torch = pytest.importorskip("torch")
+    fields = {"act": "relu", "norm_eps": 1e-3, "norm_first": norm_first}
+    block, variables = random_block(
+        key, rng, x, memory, is_causal=True, has_memory=True, **fields
+    )
+    theirs = torch.nn.TransformerDecoderLayer(
+        *(12, 3, 20, 0.0, "relu"),
+        layer_norm_eps=1e-3,
+        batch_first=True,
+        norm_first=norm_first,
+    )
+    load_into_torch(theirs, variables["params"])
+    is_token = np.array([[True] * 7, [True] * 4 + [False] * 3])
+    expected = theirs(
+        *(torch.from_numpy(np.array(array)) for array in (x, memory)),
+        tgt_mask=torch.from_numpy(~np.tril(np.ones((5, 5), bool))),
+        memory_key_padding_mask=torch.from_numpy(~is_token),
+    ).detach()
+    masks = {"memory_visible": jnp.asarray(is_token)[:, None, None]}
+    got = block.apply(variables, x, memory=memory, **masks, train=False)
+    assert relative_error(got, expected) < ORDER_OF_SUMS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_block_goes_on_where_it_stopped(key, rng, x, memory, norm_first):
+    block, variables = random_block(
+        key, rng, x, memory, is_causal=True, has_memory=True, norm_first=norm_first
+    )
+    is_token = jnp.array([[True] * 7, [True] * 4 + [False] * 3])[:, None, None]
+    expected = block.apply(
+        variables, x, memory=memory, memory_visible=is_token, train=False
+    )
+    read = block.apply(variables, memory, method=block.read)
+    empty = jnp.zeros((2, 3, 5, 4))
+    cache, outputs = KeyValues(empty, empty), []
+    for start in range(5):
+        starts = jnp.full(2, start, jnp.int32)
+        given = (x[:, start : start + 1], cache, starts, read, is_token)
+        out, cache = block.apply(variables, *given, method=block.extend)
+        outputs.append(out)
+    assert relative_error(jnp.concatenate(outputs, 1), expected) < ORDER_OF_SUMS
+
+
+def test_a_memory_must_be_there_if_and_only_if_it_was_asked_for(x, key, memory):
+    block = Block(width=12, num_heads=3, hidden_dim=20)
+    message = "a memory if and only if it was made with has_memory"
+    with pytest.raises(InputError, match=message):
+        block.init(key, x, memory=memory, train=False)
+    with pytest.raises(InputError, match=message):
+        block.clone(has_memory=True).init(key, x, train=False)
 
 
 def test_a_block_with_silent_branches_is_the_identity(key, x):
@@ -175,8 +270,30 @@ def test_the_mlp_is_two_layers_with_an_activation_between(key, rng, x):
     assert relative_error(got, expected) < ORDER_OF_SUMS
 
 
-def test_every_tensor_rule_fits_parameters_of_a_block(key, rng, x):
-    _, variables = random_block(key, rng, x)
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize("act", ["swiglu", "geglu", "reglu"])
+def test_a_gated_mlp_multiplies_by_an_activated_layer(key, rng, x, act, use_bias):
+    gates = {
+        "swiglu": lambda z: z / (1 + np.exp(-z)),
+        "geglu": np.vectorize(lambda z: z * (1 + math.erf(z / math.sqrt(2))) / 2),
+        "reglu": lambda z: np.maximum(z, 0),
+    }
+    mlp = Mlp(20, act=act, use_bias=use_bias)
+    params = randomize(mlp.init(key, x, train=False)["params"], rng)
+    p = jax.tree.map(np.asarray, params)
+    assert all(("bias" in layer) == use_bias for layer in p.values())
+
+    def dense(y, name):
+        return y @ p[name]["kernel"] + (p[name]["bias"] if use_bias else 0)
+
+    hidden = gates[act](dense(np.asarray(x), "gate")) * dense(np.asarray(x), "up")
+    got = mlp.apply({"params": params}, x, train=False)
+    assert relative_error(got, dense(hidden, "down")) < ORDER_OF_SUMS
+
+
+def test_every_tensor_rule_fits_parameters_of_a_block(key, rng, x, memory):
+    fields = {"has_memory": True, "act": "swiglu"}
+    _, variables = random_block(key, rng, x, memory, **fields)
     shapes = {path: p.shape for path, p in flat_paths(variables["params"]).items()}
     for pattern, spec in TENSOR_RULES:
         found = [path for path in shapes if re.search(pattern, path)]
