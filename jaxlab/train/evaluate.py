@@ -11,7 +11,7 @@ from jaxlab.core.batch import materialize
 from jaxlab.core.mesh import shard_batch
 from jaxlab.core.typing import Array, Batch, PyTree
 
-__all__ = ["PerExample", "make_collector", "means"]
+__all__ = ["PerExample", "make_collector", "means", "token_means"]
 
 # (state, batch) -> arrays by name, each with one row an example.
 PerExample: TypeAlias = Callable[[PyTree, Batch], dict[str, Array]]
@@ -59,6 +59,17 @@ def make_collector(
 def means(values: dict[str, np.ndarray], *names: str) -> dict[str, float]:
     """Average some of the collected values over all examples, in float64."""
     return {name: float(values[name].mean(dtype=np.float64)) for name in names}
+
+
+def token_means(values: dict[str, np.ndarray], *names: str) -> dict[str, float]:
+    """Average over tokens, not rows, what was summed over each row's.
+
+    Args:
+        values: Collected sums by row, and `tokens`: how many each row has.
+        names: Which of them to average.
+    """
+    count = values["tokens"].sum(dtype=np.float64)
+    return {name: float(values[name].sum(dtype=np.float64) / count) for name in names}
 
 
 def _local(array: Any) -> np.ndarray:

@@ -52,6 +52,7 @@ def fit(
     eval_every: int = 0,
     best: str = "",
     is_done: Callable[[PyTree], bool] | None = None,
+    held_out: str = "test",
 ) -> PyTree:
     """Train from the newest checkpoint of the run, or from `state`, to the last step.
 
@@ -73,6 +74,7 @@ def fit(
         best: The evaluated metric whose largest value (with a leading `-`: smallest)
             marks the best checkpoint.
         is_done: Tells from a state, after each update, that training may end early.
+        held_out: Name of the held-out set, if it is not `test`.
 
     Returns:
         The last state. The run folder then holds its learning curves.
@@ -86,7 +88,8 @@ def fit(
     if steps < 1:
         raise InputError(f"steps {steps} must be at least 1")
     loop = _Loop(
-        *(step, batches, steps, batch_size, run, evaluate, eval_every, best, is_done)
+        *(step, batches, steps, batch_size, run, evaluate, eval_every, best, is_done),
+        held_out,
     )
     return loop.run(state)
 
@@ -103,13 +106,14 @@ class _Loop:
         eval_every: int,
         best: str,
         is_done: Callable[[PyTree], bool] | None,
+        held_out: str,
     ) -> None:
         self.step, self.batches, self.steps = step, batches, steps
         self.is_done = is_done or (lambda state: False)
         self.folder, self.evaluate, self.eval_every = run, evaluate, eval_every
         self.best_name = best.removeprefix("-")
         self.best_sign = -1.0 if best.startswith("-") else 1.0
-        self.batch_size = batch_size
+        self.batch_size, self.held_out = batch_size, held_out
         self.pending: list[Metrics] = []  # of the last updates, still on the device
         self.sums: dict[str, float] = {}  # of the row that is being collected
         self.count = 0
@@ -243,7 +247,7 @@ class _Loop:
         progress.pause()
         values = self.evaluate(state)
         self.since += time.perf_counter() - before  # not training time
-        row = {f"test/{name}": float(value) for name, value in values.items()}
+        row = {f"{self.held_out}/{name}": float(v) for name, v in values.items()}
         self.folder.log(done, row)
         text = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
         progress.say(f"step {done}/{self.steps}  {text}")

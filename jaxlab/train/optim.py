@@ -1,6 +1,10 @@
 """Optimisers and schedules: optax, with the choices of the field's recipes."""
 
+import math
+from typing import Literal, TypeAlias
+
 import jax
+import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
 
@@ -8,7 +12,9 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import path_name
 from jaxlab.core.typing import Params, PyTree
 
-__all__ = ["adamw", "decay_mask", "warmup_cosine"]
+__all__ = ["Schedule", "adamw", "decay_mask", "make_schedule", "noam", "warmup_cosine"]
+
+Schedule: TypeAlias = Literal["cosine", "noam", "constant"]
 
 
 def warmup_cosine(
@@ -39,6 +45,61 @@ def warmup_cosine(
         return cosine
     rise = optax.linear_schedule(peak / warmup_steps, peak, max(warmup_steps - 1, 1))
     return optax.join_schedules([rise, cosine], [warmup_steps])
+
+
+def noam(width: int, warmup_steps: int, *, scale: float = 1.0) -> optax.Schedule:
+    r"""Rise linearly, then fall with the root of the step.
+
+    $\mathrm{scale} \cdot d^{-1/2} \min(t^{-1/2}, t\,w^{-3/2})$, with t from 1, so that
+    the first update already moves. The largest rate, after w updates, is
+    `scale / sqrt(width * warmup_steps)`.
+
+    Args:
+        width: Of the model, d.
+        warmup_steps: Updates of the rise, w.
+        scale: Of all.
+
+    Raises:
+        InputError: If there is no warm-up.
+
+    References:
+        Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 3.
+    """
+    if warmup_steps < 1 or width < 1:
+        raise InputError(
+            f"warmup_steps {warmup_steps} and width {width} must be at least 1"
+        )
+
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        step = jnp.asarray(count, jnp.float32) + 1
+        return scale * width**-0.5 * jnp.minimum(step**-0.5, step * warmup_steps**-1.5)
+
+    return schedule
+
+
+def make_schedule(
+    name: Schedule, peak: float, steps: int, warmup_steps: int = 0
+) -> optax.Schedule:
+    """Make a schedule by name, each of them from one largest rate.
+
+    Args:
+        name: `cosine`, `noam` (falls with the root of the step, to no end) or
+            `constant` after the warm-up.
+        peak: Largest learning rate.
+        steps: Length of the run.
+        warmup_steps: Updates of the rise.
+
+    Raises:
+        InputError: If the name is not known, or a number does not fit.
+    """
+    if name == "cosine":
+        return warmup_cosine(peak, steps, warmup_steps)
+    warmup_steps = max(warmup_steps, 1)
+    if name == "noam":
+        return noam(1, warmup_steps, scale=peak * math.sqrt(warmup_steps))
+    if name == "constant":
+        return lambda count: peak * jnp.minimum((count + 1) / warmup_steps, 1.0)
+    raise InputError(f"schedule {name!r} is not one of cosine, noam, constant")
 
 
 def decay_mask(params: Params) -> PyTree:

@@ -2,38 +2,18 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from jaxlab.core.distributed import is_main_process
 from jaxlab.data.batches import Source
+from jaxlab.train.figure import new_figure, save_figure
 from jaxlab.train.run_folder import read_metrics
 
 __all__ = ["confusion_matrix", "feature_importance", "image_grid", "learning_curves"]
 __all__ += ["predicted_against_true", "predictions", "table_predictions"]
 
-_DOTS_PER_INCH = 120
 _MOST_DOTS = 50  # on a curve
 _MOST_POINTS = 5000  # drawn one by one
-
-
-def _figure(width: float, height: float) -> Any:
-    """Make a figure that no window shows and no global state keeps."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: pathlib.Path) -> pathlib.Path:
-    if not is_main_process():
-        return path
-    part = path.with_suffix(".part.png")
-    figure.savefig(part, dpi=_DOTS_PER_INCH)
-    return part.replace(path)
 
 
 def learning_curves(folder: pathlib.Path) -> pathlib.Path | None:
@@ -49,7 +29,7 @@ def learning_curves(folder: pathlib.Path) -> pathlib.Path | None:
     shown = sorted(names, key=lambda name: (name != "loss", name != "accuracy", name))
     columns = min(len(shown), 4)
     lines = -(-len(shown) // columns)
-    figure = _figure(3.6 * columns, 2.8 * lines)
+    figure = new_figure(3.6 * columns, 2.8 * lines)
     for position, name in enumerate(shown, 1):
         axes = figure.add_subplot(lines, columns, position)
         for split in ("train", "valid", "test"):
@@ -67,7 +47,7 @@ def learning_curves(folder: pathlib.Path) -> pathlib.Path | None:
         axes.grid(alpha=0.3)
         if len(axes.lines) > 1:
             axes.legend()
-    return _save(figure, folder / "curves.png")
+    return save_figure(figure, folder / "curves.png")
 
 
 def confusion_matrix(
@@ -86,7 +66,7 @@ def confusion_matrix(
     np.add.at(matrix, (labels, predicted), 1)
     share = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = float(np.clip(2.5 + 0.42 * count, 4, 16))
-    figure = _figure(side + 0.8, side)
+    figure = new_figure(side + 0.8, side)
     axes = figure.add_subplot()
     drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(drawn, ax=axes, label="% of the class")
@@ -101,7 +81,7 @@ def confusion_matrix(
             axes.text(column, row, text, ha="center", va="center", color=color, size=7)
     accuracy = np.trace(matrix) / max(matrix.sum(), 1)
     axes.set_title(f"accuracy {accuracy:.2%} of {len(labels)}")
-    return _save(figure, folder / "confusion.png")
+    return save_figure(figure, folder / "confusion.png")
 
 
 def feature_importance(
@@ -131,7 +111,7 @@ def feature_importance(
     if len(others):
         labels.append(f"{len(others)} others")
         shares.append(100 * float(importance[others].sum()))
-    figure = _figure(6.0, 1.1 + 0.22 * len(labels))
+    figure = new_figure(6.0, 1.1 + 0.22 * len(labels))
     axes = figure.add_subplot()
     colors = ["tab:blue"] * len(shown) + ["lightgray"] * (len(labels) - len(shown))
     bars = axes.barh(range(len(labels)), shares, color=colors)
@@ -143,7 +123,7 @@ def feature_importance(
     axes.set_title(title)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    return _save(figure, folder / "importance.png")
+    return save_figure(figure, folder / "importance.png")
 
 
 def _cut(text: str, length: int) -> str:
@@ -160,7 +140,7 @@ def predicted_against_true(
     Returns:
         The path of `predicted.png`.
     """
-    figure = _figure(5.2, 4.6)
+    figure = new_figure(5.2, 4.6)
     axes = figure.add_subplot()
     low = float(min(target.min(), predicted.min()))
     high = float(max(target.max(), predicted.max()))
@@ -176,7 +156,7 @@ def predicted_against_true(
     axes.set_ylabel("predicted")
     axes.grid(alpha=0.3)
     axes.set_aspect("equal", adjustable="datalim")
-    return _save(figure, folder / "predicted.png")
+    return save_figure(figure, folder / "predicted.png")
 
 
 def table_predictions(
@@ -214,7 +194,7 @@ def image_grid(
     """
     columns = min(columns, len(images))
     lines = -(-len(images) // columns)
-    figure = _figure(1.25 * columns, (1.5 if titles else 1.25) * lines)
+    figure = new_figure(1.25 * columns, (1.5 if titles else 1.25) * lines)
     for position, image in enumerate(images):
         axes = figure.add_subplot(lines, columns, position + 1)
         axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray")
@@ -222,7 +202,7 @@ def image_grid(
         if titles:
             color = colors[position] if colors else "black"
             axes.set_title(titles[position], fontsize=7, color=color)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def predictions(

@@ -196,6 +196,11 @@ class RunFolder:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file of the folder at once, on one process."""
+        if self._is_main:
+            _write_text(self.path / name, text)
+
     def total_seconds(self) -> float:
         """Give the seconds of all sessions since the folder was opened first."""
         return self.earlier_seconds + time.perf_counter() - self._started
@@ -234,6 +239,8 @@ class RunFolder:
         self.say(f"result       {shown}")
         self.say(f"run folder   {self.path}")
         self.say(f"pictures     {pictures or 'none'}")
+        if self.checkpoints.latest_step() is None:  # a run of runs
+            return metrics
         best = self.checkpoints.best_step()
         steps = f"best of step {best}, " if best is not None else ""
         self.say(f"checkpoints  {steps}last of step {self.checkpoints.latest_step()}")

@@ -1,10 +1,10 @@
-"""Scores of what was predicted for the rows of a table."""
+"""Scores of predictions: of the rows of a table, and of texts."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["table_scores"]
+__all__ = ["table_scores", "text_scores"]
 
 
 def table_scores(
@@ -41,3 +41,37 @@ def table_scores(
         if len(class_names) == 2 and len(np.unique(target)) == 2:
             found["auc"] = metrics.roc_auc_score(target, predicted[:, 1])
     return {name: float(value) for name, value in found.items()}
+
+
+def text_scores(
+    predicted: Sequence[str], references: Sequence[str], *, lowercase: bool = False
+) -> tuple[dict[str, float], str]:
+    """Score texts that were generated.
+
+    Args:
+        predicted: Detokenised texts.
+        references: One for each.
+        lowercase: Compare without regard to case.
+
+    Returns:
+        `exact` (share of texts that are right as a whole), `bleu` and `chrf` (of the
+        whole set, from 0 to 100), and the signature of sacrebleu, without which BLEU
+        means nothing.
+
+    References:
+        Post 2018, "A Call for Clarity in Reporting BLEU Scores",
+        https://arxiv.org/abs/1804.08771.
+    """
+    from sacrebleu.metrics import BLEU, CHRF
+
+    if lowercase:
+        predicted = [text.lower() for text in predicted]
+        references = [text.lower() for text in references]
+    bleu, chrf = BLEU(lowercase=lowercase), CHRF(lowercase=lowercase)
+    right = [a == b for a, b in zip(predicted, references, strict=True)]
+    found = {
+        "exact": float(np.mean(right)),
+        "bleu": bleu.corpus_score(predicted, [references]).score,
+        "chrf": chrf.corpus_score(predicted, [references]).score,
+    }
+    return found, str(bleu.get_signature())

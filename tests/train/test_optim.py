@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.train.optim import adamw, decay_mask, warmup_cosine
+from jaxlab.train.optim import adamw, decay_mask, noam, warmup_cosine
 
 # Ten float32 updates in two orders of operations.
 UPDATES = 2e-6
@@ -74,3 +74,22 @@ def test_the_first_moment_can_be_half_precision():
 def test_a_run_without_steps_is_refused():
     with pytest.raises(InputError, match="steps 0 must be at least 1"):
         warmup_cosine(0.1, 0)
+
+
+def test_noam_is_the_schedule_of_the_paper():
+    schedule = noam(512, 4000)
+    for count in (0, 99, 3999, 4000, 99_999):
+        t = count + 1  # the paper counts from one
+        expected = 512**-0.5 * min(t**-0.5, t * 4000**-1.5)
+        assert float(schedule(count)) == pytest.approx(expected, rel=1e-6)
+    assert float(noam(512, 4000, scale=2.0)(9)) == pytest.approx(2 * schedule(9))
+    with pytest.raises(InputError, match="warmup_steps 0"):
+        noam(512, 0)
+
+
+def test_noam_is_the_legacy_schedule_of_tensor2tensor():
+    # There: constant 5000 * .002 * .1, linear_warmup * rsqrt_decay * rsqrt_hidden_size.
+    schedule = noam(256, 8000)
+    for step in (0, 10, 7999, 20_000):
+        theirs = min(1.0, (step + 1) / 8000) * max(step + 1, 8000) ** -0.5 * 256**-0.5
+        assert float(schedule(step)) == pytest.approx(theirs, rel=1e-6)

@@ -1,0 +1,191 @@
+"""Transformer, LSTM or GRU from one sequence to another (Vaswani et al. 2017).
+
+python -m experiments.translate_multi30k                    dates to ISO, minutes
+python -m experiments.translate_multi30k --data reverse     letters backwards
+python -m experiments.translate_multi30k --data multi30k    German to English
+"""
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+import jax
+import tyro
+
+from jaxlab.core.mesh import make_mesh
+from jaxlab.core.model import from_linen
+from jaxlab.core.precision import Precision, compute_dtype
+from jaxlab.core.pytree import num_elements
+from jaxlab.core.typing import Array, Batch, Key, Metrics, ModelState, Params, Scalar
+from jaxlab.data.batches import evaluation_batches
+from jaxlab.data.buckets import bucket_batches
+from jaxlab.data.text import find_pairs
+from jaxlab.data.translation import encode_pairs
+from jaxlab.data.vocabulary import PAD, VocabularyKind
+from jaxlab.losses.tokens import token_cross_entropy, token_sums, weighted_mean
+from jaxlab.models.rnn_seq2seq import Attention, Seq2SeqRNN
+from jaxlab.models.transformer import TENSOR_RULES, Transformer
+from jaxlab.models.translation import attention_weights, translate
+from jaxlab.train.engine import compile_step
+from jaxlab.train.evaluate import make_collector, token_means
+from jaxlab.train.launch import launch
+from jaxlab.train.loop import fit
+from jaxlab.train.optim import Schedule, adamw, make_schedule
+from jaxlab.train.run_folder import RunFolder, RunOptions
+from jaxlab.train.state import TrainState, eval_params, init_state
+from jaxlab.train.step import make_train_step
+from jaxlab.train.translation_report import report_translations
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    data: str = "dates"  # copy, reverse, sort, multi30k, a folder of train.SOURCE, ...
+    source: str = "de"  # ending of the files to translate from
+    target: str = "en"  # and to
+    seed: int = 0
+    steps: int = 2000  # updates
+    batch_size: int = 64  # pairs an update, on average, over all devices
+    model: Literal["transformer", "lstm", "gru"] = "transformer"
+    vocabulary: VocabularyKind = "char"  # shared by source and target
+    vocab_size: int = 0  # tokens at most; 0: all
+    lowercase: bool = False  # learn and compare in lower case
+    max_len: int = 64  # tokens; longer pairs are not trained on
+    num_buckets: int = 2  # shapes of batches: more have less padding, but compile each
+    width: int = 128
+    depth: int = 2  # layers of the encoder, and of the decoder
+    num_heads: int = 4
+    hidden_dim: int = 256  # width inside the MLPs
+    norm_first: bool = True  # False: as in the paper
+    attention: Attention = "luong"  # of lstm and gru
+    dropout_rate: float = 0.1
+    schedule: Schedule = "cosine"  # noam: as in the paper, with the root of the step
+    learning_rate: float = 2e-3  # peak, after warm-up
+    warmup_rate: float = 0.1  # share of the steps
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.99  # average of the parameters to evaluate with; 0: off
+    precision: Precision = "float32"  # of the computation
+    beams: int = 4  # hypotheses of the search; 1: greedy
+    length_penalty: float = 0.6
+    eval_every: int = 500  # updates
+    run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
+
+
+MULTI30K = Config(
+    data="multi30k",
+    steps=4000,
+    batch_size=128,
+    vocabulary="bpe",
+    vocab_size=8000,
+    lowercase=True,
+    num_buckets=4,
+    width=256,
+    depth=3,
+    num_heads=8,
+    hidden_dim=512,
+    dropout_rate=0.3,
+    ema_decay=0.999,
+)
+SMOKE = Config(
+    data="copy",
+    steps=6,
+    batch_size=16,
+    max_len=18,
+    num_buckets=1,
+    width=16,
+    depth=1,
+    hidden_dim=16,
+    eval_every=3,
+)
+SHOWN = ("loss", "token_accuracy")  # of the validation set
+
+
+def main(config: Config) -> dict[str, float]:
+    """Train, translate the test set, draw, and return the final metrics."""
+    mesh = make_mesh(config.run.mesh)
+    endings = {"source": config.source, "target": config.target}
+    pairs = find_pairs(config.data, config.run.data_dir, **endings, seed=config.seed)
+    sizes = fields(config, "lowercase", "max_len", "batch_size", "num_buckets")
+    kind = config.vocabulary, config.vocab_size
+    data = encode_pairs(pairs, *kind, **sizes, multiple=mesh.size)
+    module = make_module(config, len(data.vocabulary))
+    model = from_linen(module)
+    warmup_steps = int(config.warmup_rate * config.steps)
+    rates = config.schedule, config.learning_rate, config.steps, warmup_steps
+    schedule = make_schedule(*rates)
+    optimizer = adamw(schedule, b2=0.98, eps=1e-9, clip_norm=1.0)
+
+    def loss_fn(
+        params: Params, model_state: ModelState, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Scalar, tuple[ModelState, Metrics]]:
+        inputs, labels = batch["target"][:, :-1], batch["target"][:, 1:]
+        logits, _ = model.apply(
+            params, model_state, batch["source"], inputs, key=key, train=True
+        )
+        losses = token_cross_entropy(logits, labels, config.label_smoothing)
+        return weighted_mean(losses, labels != PAD), (model_state, {})
+
+    def per_pair(state: TrainState, batch: Batch) -> dict[str, Array]:
+        inputs, labels = batch["target"][:, :-1], batch["target"][:, 1:]
+        logits, _ = model.apply(eval_params(state), {}, batch["source"], inputs)
+        return token_sums(logits, labels, labels != PAD)
+
+    def search(state: TrainState, batch: Batch) -> dict[str, Array]:
+        options = fields(config, "beams", "length_penalty")
+        params, source = eval_params(state), batch["source"]
+        found = translate(module, params, source, max_new=config.max_len, **options)
+        return {"tokens": found.best().tokens}
+
+    collect = make_collector(per_pair, evaluation_batches(data.valid, 256, mesh), mesh)
+    decode = make_collector(search, evaluation_batches(data.test, 128, mesh), mesh)
+    example = (data.valid.source[:1], data.valid.target[:1])
+    key, ema = jax.random.key(config.seed), config.ema_decay > 0
+    state = init_state(
+        model, optimizer, key, mesh, *example, rules=TENSOR_RULES, ema=ema
+    )
+    step = make_train_step(loss_fn, optimizer, schedule, ema_decay=config.ema_decay)
+    with RunFolder("translate_multi30k", config) as run:
+        data.vocabulary.save(run.path / "vocabulary.json")
+        run.say(
+            f"{config.model} of {num_elements(state.params):,} parameters on {data}"
+        )
+        state = fit(
+            compile_step(step, state, mesh, engine=config.run.engine),
+            state,
+            bucket_batches(data.train, config.seed, mesh),
+            steps=config.steps,
+            batch_size=config.batch_size,
+            run=run,
+            evaluate=lambda state: token_means(collect(state), *SHOWN),
+            eval_every=config.eval_every,
+            best="-loss",
+            held_out="valid",
+        )
+        tokens = decode(state)["tokens"]
+        look = functools.partial(attention_weights, module, eval_params(state))
+        report = report_translations(run, data, tokens, look, config.lowercase)
+        return run.finish(report.scores, **report.facts)
+
+
+def make_module(config: Config, vocab_size: int) -> Any:
+    """Make the network: one vocabulary for source, target and softmax."""
+    shared: dict[str, Any] = fields(config, "width", "dropout_rate")
+    shared |= {"pad": PAD, "dtype": compute_dtype(config.precision)}
+    if config.model != "transformer":
+        options = fields(config, "attention", "depth")
+        return Seq2SeqRNN(vocab_size, cell=config.model, **options, **shared)
+    options = fields(config, "num_heads", "hidden_dim", "norm_first")
+    depths: dict[str, Any] = {
+        "encoder_depth": config.depth,
+        "decoder_depth": config.depth,
+    }
+    return Transformer(vocab_size=vocab_size, **depths, **options, **shared)
+
+
+def fields(config: Config, *names: str) -> dict[str, Any]:
+    """Give some fields of the configuration by name."""
+    return {name: getattr(config, name) for name in names}
+
+
+if __name__ == "__main__":
+    recipes = {"multi30k": MULTI30K}
+    launch(main, Config(), smoke=SMOKE, recipes=recipes, description=__doc__)

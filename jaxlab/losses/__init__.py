@@ -1,0 +1,1 @@
+"""Losses as pure functions of outputs and targets, one family a file."""
