@@ -190,6 +190,7 @@ def _continue(
     # and nothing of size (b, beams, v) is made beside the logits.
     best, tokens = lax.top_k(allowed, width)
     log_probs = best - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    # Where nothing may follow, that was inf - inf.
     log_probs = jnp.where(best == -jnp.inf, -jnp.inf, log_probs)
     total = prefixes[:, :, None] + log_probs.reshape(b, beams, width)
     total, index = lax.top_k(

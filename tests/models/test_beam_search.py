@@ -14,7 +14,11 @@ from jaxlab.models.decoding import greedy, guided, pair_rows
 # Sums of a few float32 numbers, in another order.
 ORDER_OF_SUMS = 1e-5
 EOS, VOCABULARY = 2, 4
-ALPHAS = [-0.5, 0.0, 0.6, 1.0, 2.0]
+ALPHAS = [
+    0.0,
+    0.6,
+    *(pytest.param(a, marks=pytest.mark.slow) for a in (-0.5, 1.0, 2.0)),
+]
 
 
 def step(token, state, context):
@@ -197,6 +201,17 @@ def test_beams_without_probability_are_empty(tables):
     np.testing.assert_array_equal(got.lengths, [[2, 0, 0]] * 40)
     np.testing.assert_array_equal(got.scores, [[0, -np.inf, -np.inf]] * 40)
     np.testing.assert_array_equal(got.tokens[:, 1:], np.ones((40, 2, 5)))
+
+
+def test_a_prefix_without_continuation_dies(tables):
+    dead = tables.at[:, :, 3].set(-jnp.inf)  # nothing follows 3
+    got = run(dead, beams=40, max_new=3)
+    first = jax.tree.map(lambda a: a[:, :19], got)
+    for row, table in enumerate(tables):
+        expected = brute_force(table, 3, 0.6, lambda tokens: 3 not in tokens[:-1])
+        assert_beams_are(first, row, ranked(expected, 40))
+    np.testing.assert_array_equal(got.scores[:, 19:], np.full((40, 21), -np.inf))
+    np.testing.assert_array_equal(got.lengths[:, 19:], np.zeros((40, 21)))
 
 
 def test_guidance_serves_beams(tables):

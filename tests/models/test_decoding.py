@@ -77,11 +77,12 @@ def assert_rows_are(decoded, expected, pad=0):
         )
 
 
-def test_greedy_is_a_naive_loop_with_eos_kept_and_pad_after(tables):
-    got = run(greedy, tables, max_new=6, eos=EOS, pad=3)
+@pytest.mark.parametrize("pad", [3, EOS])
+def test_greedy_is_a_naive_loop_with_eos_kept_and_pad_after(tables, pad):
+    got = run(greedy, tables, max_new=6, eos=EOS, pad=pad)
     expected = [naive_greedy(table, 6, EOS) for table in np.asarray(tables)]
     assert {len(tokens) for tokens, _ in expected} >= {1, 2, 6}
-    assert_rows_are(got, expected, pad=3)
+    assert_rows_are(got, expected, pad=pad)
 
 
 def test_without_eos_all_rows_are_full(tables):
