@@ -13,6 +13,14 @@ from jaxlab.nn.stack import Stack, stack_blocks, unstack_blocks
 ORDER_OF_SUMS = 1e-5
 DEPTH = 2
 BLOCK = {"width": 8, "num_heads": 2, "hidden_dim": 12}
+DECODER = {
+    **BLOCK,
+    "num_kv_heads": 1,
+    "norm_first": False,
+    "rotary": 100.0,
+    "is_causal": True,
+    "has_memory": True,
+}
 
 
 def assert_close(ours, theirs):
@@ -37,15 +45,19 @@ def x():
     return jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 8)), jnp.float32)
 
 
-@pytest.fixture(scope="module")
-def params(x):
-    """Give random parameters of a looped stack, all blocks different."""
+def random_params(fields, x, memory=None):
     rng = np.random.default_rng(0)
-    init = Stack(DEPTH, BLOCK).init
-    shapes = jax.eval_shape(lambda: init(jax.random.key(0), x, train=False))["params"]
+    init, inputs = Stack(DEPTH, fields).init, (jax.random.key(0), x, None, memory)
+    shapes = jax.eval_shape(lambda: init(*inputs, train=False))["params"]
     return jax.tree.map(
         lambda s: jnp.asarray(0.5 * rng.normal(size=s.shape), s.dtype), shapes
     )
+
+
+@pytest.fixture(scope="module")
+def params(x):
+    """Give random parameters of a looped stack, all blocks different."""
+    return random_params(BLOCK, x)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +77,107 @@ def test_scan_and_remat_change_neither_values_nor_gradients(
     given = stack_blocks(params) if scan else params
     outputs, grads = value_and_grads(stack, given, x, train=False)
     assert_close((outputs, unstack_blocks(grads) if scan else grads), looped)
+
+
+@pytest.fixture(scope="module")
+def memory():
+    """Give what a decoder reads, and which of its six tokens two rows see."""
+    rng = np.random.default_rng(1)
+    memory = jnp.asarray(rng.normal(size=(2, 6, 8)), jnp.float32)
+    return memory, jnp.array([[True] * 6, [True] * 2 + [False] * 4])[:, None, None]
+
+
+@pytest.fixture(scope="module")
+def decoder(x, memory):
+    """Give random parameters of a looped stack that reads a memory."""
+    return random_params(DECODER, x, memory[0])
+
+
+def read_and_differentiate(stack, params, x, memory):
+    """Give outputs, and gradients by parameters, tokens and memory."""
+    tokens, is_token = memory
+
+    def loss(params, x, tokens):
+        given = (x, None, tokens, is_token)
+        outputs = stack.apply({"params": params}, *given, train=False)
+        return (outputs[:, 2] ** 3).sum(), outputs
+
+    by = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+    (grads, *others), outputs = by(params, x, tokens)
+    return outputs, unstack_blocks(grads) if stack.scan else grads, *others
+
+
+@pytest.fixture(scope="module")
+def read_in_a_loop(decoder, x, memory):
+    """Give outputs and gradients of a loop that keeps everything."""
+    return read_and_differentiate(Stack(DEPTH, DECODER), decoder, x, memory)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scan", "remat"), [(False, True), (True, False), (True, True)]
+)
+def test_scan_and_remat_read_a_memory_alike(
+    decoder, x, memory, read_in_a_loop, scan, remat
+):
+    stack = Stack(DEPTH, DECODER, scan=scan, remat=remat)
+    params = stack_blocks(decoder) if scan else decoder
+    got = read_and_differentiate(stack, params, x, memory)
+    assert_close(got, read_in_a_loop)
+    by_memory = np.abs(got[3]).max(axis=-1)
+    assert (by_memory[0] > 0).all()  # all of a memory that is seen has a part
+    np.testing.assert_array_equal(by_memory[1] > 0, [True] * 2 + [False] * 4)
+
+
+def extend_by_parts(stack, params, x, memory):
+    """Give outputs of tokens that come as 3, 1 and 1, and the last cache."""
+    tokens, is_token = memory
+    variables = {"params": params}
+    read = stack.apply(variables, tokens, method=stack.read)
+    cache, parts, done = stack.make_cache(2, 5), [], 0
+    extend = jax.jit(lambda *inputs: stack.apply(variables, *inputs, method="extend"))
+    for size in (3, 1, 1):
+        start = jnp.full(2, done, jnp.int32)
+        part = x[:, done : done + size]
+        out, cache = extend(part, cache, start, read, is_token)
+        parts, done = [*parts, out], done + size
+    return jnp.concatenate(parts, axis=1), cache, read
+
+
+@pytest.mark.slow
+def test_scan_and_loop_extend_alike(decoder, x, memory, read_in_a_loop):
+    looped, filled, read = extend_by_parts(Stack(DEPTH, DECODER), decoder, x, memory)
+    assert_close(looped, read_in_a_loop[0])
+    scanned, stacked, read_once = extend_by_parts(
+        Stack(DEPTH, DECODER, scan=True), stack_blocks(decoder), x, memory
+    )
+    assert_close(scanned, looped)
+    for ours, theirs in ((stacked, filled), (read_once, read)):
+        assert_close(ours, jax.tree.map(lambda *layers: jnp.stack(layers, 1), *theirs))
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_a_cache_has_rows_first_and_the_heads_of_keys(scan):
+    cache = Stack(3, {**DECODER, "dtype": jnp.bfloat16}, scan=scan).make_cache(5, 7)
+    shapes = {(leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves(cache)}
+    shape = (5, 3, 1, 7, 4) if scan else (5, 1, 7, 4)
+    assert shapes == {(shape, "bfloat16")}
+    assert len(jax.tree.leaves(cache)) == (2 if scan else 6)
+
+
+@pytest.mark.slow
+def test_scan_and_loop_keep_the_same_weights(decoder, x, memory):
+    given = (x, None, *memory)
+    kept = []
+    for scan in (False, True):
+        params = stack_blocks(decoder) if scan else decoder
+        _, variables = Stack(DEPTH, DECODER, scan=scan).apply(
+            {"params": params}, *given, train=False, mutable=["intermediates"]
+        )
+        kept.append(variables["intermediates"])
+    assert_close(unstack_blocks(kept[1]), kept[0])
+    weights = kept[0]["block_1"]["memory_attention"]["attention_weights"][0]
+    assert weights.shape == (2, 2, 5, 6)
 
 
 @pytest.mark.slow
