@@ -44,9 +44,9 @@ def relative_error(ours, theirs):
 
 def hugging_face(kind, **changes):
     """Make a small BERT with every parameter random."""
+    torch.manual_seed(0)
     config = transformers.BertConfig(**{**CONFIG, "num_labels": 5, **changes})
     model = KINDS[kind](config)
-    torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
