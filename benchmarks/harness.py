@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from jaxlab.train.tables import table_lines
+
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 Candidate = Callable[[], Callable[[], object]]
@@ -86,21 +88,6 @@ def _lines(path: str) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def table_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """Lay rows out in columns under their names."""
-    columns = list(rows[0])
-    cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    lines = []
-    for line in cells:
-        first, *rest = (
-            cell.ljust(width) if not i else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        lines.append("  " + "   ".join([first, *rest]))
-    return lines
-
-
 def report(
     name: str,
     title: str,
@@ -132,7 +119,3 @@ def report(
         data = {**known, part: data}
     file.write_text(json.dumps(data, indent=2) + "\n")
     print(f"  written to {os.path.relpath(file)}", flush=True)
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -137,8 +137,8 @@ def fields(config: Config, *names: str) -> dict[str, Any]:
 def beside_peers(run: RunFolder, *args: Any) -> list[dict[str, Any]]:
     """Fit the libraries that are installed with the same settings on the same rows."""
     try:  # in the repository only: nothing depends on peers
-        from benchmarks.harness import table_lines
         from benchmarks.tree_peers import compare
+        from jaxlab.train.tables import table_lines
     except ModuleNotFoundError:
         return []
     rows = compare(table_scores, *args)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.typing import Array, Float, Int
+from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.nn.recurrent import Cell, RecurrentStack, StackCarry
 
 __all__ = ["RNNLM", "Pool", "RNNClassifier", "Words"]
@@ -106,9 +106,23 @@ class RNNLM(nn.Module):
     ) -> Float[Array, "b t v"]:
         """Give the logits of the token after each token."""
         is_token = None if self.pad is None else tokens != self.pad
-        x = self.dropout(self.words(tokens), deterministic=not train)
-        x, _ = self.stack(x, None, is_token, train=train)
+        x = self.features(self.embed_tokens(tokens), is_token, train=train)
         return self.words.logits(self.dropout(x, deterministic=not train))
+
+    def embed_tokens(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:
+        """Look up the vectors of tokens."""
+        return self.words(tokens)
+
+    def features(
+        self,
+        vectors: Float[Array, "b t d"],
+        is_token: Bool[Array, "b t"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b t h"]:
+        """Run vectors of tokens through the layers."""
+        x = self.dropout(vectors, deterministic=not train)
+        return self.stack(x, None, is_token, train=train)[0]
 
     def prefill(
         self, tokens: Int[Array, "b t"], lengths: Int[Array, " b"], max_len: int = 0

@@ -46,6 +46,10 @@ class TransformerLM(TransformerSizes):
         """Give logits of the token after each token, which saw no later ones."""
         return self.logits(self.features(self.token_embed(tokens), train=train))
 
+    def embed_tokens(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:
+        """Look up the vectors of tokens, positions added."""
+        return self.token_embed(tokens)
+
     def features(
         self, vectors: Float[Array, "b t d"], *, train: bool = False
     ) -> Float[Array, "b t d"]:

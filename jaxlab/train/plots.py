@@ -1,7 +1,7 @@
 """Pictures of a run, as PNG files in its folder."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -9,7 +9,13 @@ from jaxlab.data.batches import Source
 from jaxlab.train.figure import new_figure, save_figure
 from jaxlab.train.run_folder import read_metrics
 
-__all__ = ["confusion_matrix", "feature_importance", "image_grid", "learning_curves"]
+__all__ = [
+    "compared_curves",
+    "confusion_matrix",
+    "feature_importance",
+    "image_grid",
+    "learning_curves",
+]
 __all__ += ["predicted_against_true", "predictions", "table_predictions"]
 
 _MOST_DOTS = 50  # on a curve
@@ -48,6 +54,38 @@ def learning_curves(folder: pathlib.Path) -> pathlib.Path | None:
         if len(axes.lines) > 1:
             axes.legend()
     return save_figure(figure, folder / "curves.png")
+
+
+def compared_curves(
+    folder: pathlib.Path, runs: Mapping[str, pathlib.Path], metric: str
+) -> pathlib.Path:
+    """Draw one metric of several runs over the steps and over the time of training.
+
+    Args:
+        folder: Where to write.
+        runs: Folders of the runs by name.
+        metric: Such as `valid/loss`.
+
+    Returns:
+        The path of `compared.png`.
+    """
+    figure = new_figure(9.0, 3.6)
+    both = figure.subplots(1, 2, sharey=True)
+    for name, run in runs.items():
+        rows, seconds, points = read_metrics(run), 0.0, []
+        for row in rows:
+            seconds = row.get("seconds", seconds)
+            if metric in row:
+                points.append((row["step"], seconds, row[metric]))
+        steps, times, values = zip(*points, strict=True)
+        both[0].plot(steps, values, "o-", label=name, markersize=3)
+        both[1].plot(times, values, "o-", label=name, markersize=3)
+    for axes, label in zip(both, ("step", "seconds of training"), strict=True):
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+    both[0].set_ylabel(metric)
+    both[0].legend()
+    return save_figure(figure, folder / "compared.png")
 
 
 def confusion_matrix(

@@ -54,9 +54,9 @@ def text_scores(
         lowercase: Compare without regard to case.
 
     Returns:
-        `exact` (share of texts that are right as a whole), `bleu` and `chrf` (of the
-        whole set, from 0 to 100), and the signature of sacrebleu, without which BLEU
-        means nothing.
+        `exact` (share of texts that are right as a whole), `bleu` (of words; where a
+        reference has four or more) and `chrf` (of characters), both of the whole set
+        and from 0 to 100; and sacrebleu's signature, without which BLEU means nothing.
 
     References:
         Post 2018, "A Call for Clarity in Reporting BLEU Scores",
@@ -69,9 +69,9 @@ def text_scores(
         references = [text.lower() for text in references]
     bleu, chrf = BLEU(lowercase=lowercase), CHRF(lowercase=lowercase)
     right = [a == b for a, b in zip(predicted, references, strict=True)]
-    found = {
-        "exact": float(np.mean(right)),
-        "bleu": bleu.corpus_score(predicted, [references]).score,
-        "chrf": chrf.corpus_score(predicted, [references]).score,
-    }
-    return found, str(bleu.get_signature())
+    found, signature = {"exact": float(np.mean(right))}, ""
+    if any(len(text.split()) >= 4 for text in references):
+        found["bleu"] = bleu.corpus_score(predicted, [references]).score
+        signature = str(bleu.get_signature())
+    found["chrf"] = chrf.corpus_score(predicted, [references]).score
+    return found, signature

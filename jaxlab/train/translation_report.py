@@ -73,7 +73,10 @@ def report_translations(
     ][:_NUM_SAMPLES]
     for sample in samples[:_NUM_PRINTED]:
         run.say("\n".join(f"{name:<12} {text}" for name, text in sample.items()))
-    return Report(scores, {"bleu_signature": signature, "samples": samples})
+    facts: dict[str, Any] = {"samples": samples}
+    if signature:
+        facts["bleu_signature"] = signature
+    return Report(scores, facts)
 
 
 def _one_line(text: str) -> str:

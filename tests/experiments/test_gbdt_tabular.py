@@ -2,11 +2,7 @@
 
 import dataclasses
 import json
-import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -18,40 +14,6 @@ from jaxlab.core.errors import InputError
 from jaxlab.data.tabular import find_table
 from jaxlab.train.run_folder import RunOptions, read_metrics
 from jaxlab.trees import GradientBoostingRegressor, XGBoostClassifier
-
-ROOT = pathlib.Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "experiments.gbdt_tabular"]
-
-
-@pytest.fixture
-def start(tmp_path_factory):
-    """Start the command with flags; killed at the end of the test."""
-    started = []
-    cache = tmp_path_factory.getbasetemp().parent / "jaxlab_cache"
-    environment = {**os.environ, "JAXLAB_CACHE": str(cache)}
-
-    def start(*flags):
-        process = subprocess.Popen(
-            [*COMMAND, *map(str, flags)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def finish(process, code=0):
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == code, err
-    return out, err
 
 
 def train(folder, **fields):
@@ -143,7 +105,7 @@ def test_two_devices_train_the_same_forest(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_libraries_that_are_installed_stand_beside(start, tmp_path):
+def test_the_libraries_that_are_installed_stand_beside(start, finish, tmp_path):
     out, _ = finish(start("--smoke", "--peers", "--run-dir", tmp_path / "run"))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     names = [row["library"].split()[0] for row in summary["peers"]]
@@ -172,7 +134,7 @@ def test_a_value_that_cannot_be_used_is_an_error(tmp_path, fields, error):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_wrong_flag_ends_with_one_line_and_code_2(start):
+def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
     out, err = finish(start("--max-dept", 4), code=2)
     assert out == ""
     assert err.count("\n") == 1
@@ -180,7 +142,9 @@ def test_a_wrong_flag_ends_with_one_line_and_code_2(start):
 
 
 @pytest.mark.slow
-def test_a_run_killed_between_rounds_ends_as_if_it_had_not_been(start, tmp_path):
+def test_a_run_killed_between_rounds_ends_as_if_it_had_not_been(
+    start, finish, tmp_path
+):
     def flags(folder):
         often = ["--steps", 600, "--save-every", 20, "--subsample", 0.5, "--no-peers"]
         return ["--max-depth", 3, *often, "--run-dir", folder]
@@ -210,7 +174,7 @@ def test_a_run_killed_between_rounds_ends_as_if_it_had_not_been(start, tmp_path)
     assert "learning_rate is 0.1 there, 0.5 here" in err
 
 
-def test_every_field_of_the_configuration_is_a_flag(start):
+def test_every_field_of_the_configuration_is_a_flag(start, finish):
     out, _ = finish(start("--help"))
     for field in dataclasses.fields(Config):
         if field.name not in ("run", "peers"):

@@ -3,13 +3,9 @@
 import dataclasses
 import json
 import math
-import os
-import pathlib
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -19,43 +15,8 @@ from experiments import vit_cifar
 from jaxlab.train.checkpoint import load_params
 from jaxlab.train.run_folder import RunOptions, read_metrics
 
-ROOT = pathlib.Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "experiments.vit_cifar"]
 # Two processes add the gradients of half batches in another order.
 SUMS = 1e-5
-
-
-@pytest.fixture
-def start(tmp_path_factory):
-    """Start the command with flags; killed at the end of the test."""
-    started = []
-    environment = {
-        **os.environ,
-        "JAXLAB_CACHE": str(tmp_path_factory.getbasetemp().parent / "jaxlab_cache"),
-    }
-
-    def start(*flags):
-        process = subprocess.Popen(
-            [*COMMAND, *map(str, flags)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def finish(process, code=0):
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == code, err
-    return out, err
 
 
 def params_of(folder):
@@ -89,7 +50,7 @@ def test_smoke_leaves_everything_in_its_folder(tmp_path):
     assert summary["steps"] == vit_cifar.SMOKE.steps
 
 
-def test_a_wrong_flag_ends_with_one_line_and_code_2(start):
+def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
     out, err = finish(start("--patch-sise", 4), code=2)
     assert out == ""
     assert err.count("\n") == 1
@@ -97,7 +58,9 @@ def test_a_wrong_flag_ends_with_one_line_and_code_2(start):
 
 
 @pytest.mark.slow
-def test_a_value_that_does_not_fit_ends_with_one_line_and_code_2(start, tmp_path):
+def test_a_value_that_does_not_fit_ends_with_one_line_and_code_2(
+    start, finish, tmp_path
+):
     _, err = finish(start("--data", "digits", "--patch-size", 3), code=2)
     assert err == (
         "error: patch_size 3 does not divide the image of 8 x 8 pixels; "
@@ -115,7 +78,9 @@ def test_a_value_that_does_not_fit_ends_with_one_line_and_code_2(start, tmp_path
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(start, tmp_path):
+def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(
+    start, finish, tmp_path
+):
     def flags(folder):
         often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
         return ["--smoke", "--steps", 40, *often, "--run-dir", folder]
@@ -149,7 +114,7 @@ def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(start, tmp_pat
 
 
 @pytest.mark.slow
-def test_two_processes_and_streaming_workers_change_nothing(start, tmp_path):
+def test_two_processes_and_streaming_workers_change_nothing(start, finish, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.train.optim import adamw, decay_mask, noam, warmup_cosine
+from jaxlab.train.optim import adamw, decay_mask, make_schedule, noam, warmup_cosine
 
 # Ten float32 updates in two orders of operations.
 UPDATES = 2e-6
@@ -93,3 +93,14 @@ def test_noam_is_the_legacy_schedule_of_tensor2tensor():
     for step in (0, 10, 7999, 20_000):
         theirs = min(1.0, (step + 1) / 8000) * max(step + 1, 8000) ** -0.5 * 256**-0.5
         assert float(schedule(step)) == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cosine", "noam", "constant"])
+def test_every_schedule_rises_to_the_peak(name):
+    schedule = make_schedule(name, 0.3, 100, 10)
+    rates = [float(schedule(count)) for count in range(100)]
+    assert 0 < rates[0] < rates[5] < rates[9]
+    assert max(rates) == pytest.approx(0.3, rel=1e-5)
+    assert rates[9] == pytest.approx(0.3, rel=1e-5)
+    ends = {"cosine": 0.0, "noam": 0.3 * np.sqrt(0.1), "constant": 0.3}
+    assert rates[-1] == pytest.approx(ends[name], abs=1e-3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxlab.train.scores import table_scores
+from jaxlab.train.scores import table_scores, text_scores
 
 
 def test_scores_of_numbers():
@@ -28,3 +28,31 @@ def test_test_rows_may_lack_classes():
     found = table_scores(np.array([0]), predicted, ("a", "b", "c"))
     assert found == pytest.approx({"loss": np.log(2), "accuracy": 1.0})
     assert "auc" not in table_scores(np.array([0]), predicted[:, :2] / 0.75, ("a", "b"))
+
+
+def test_scores_of_texts_are_those_of_sacrebleu():
+    import sacrebleu
+
+    predicted = ["a cat sat on the mat today", "the dog runs"]
+    references = ["a cat sat on a mat today", "the dog runs"]
+    found, signature = text_scores(predicted, references)
+    expected = sacrebleu.corpus_bleu(predicted, [references]).score
+    assert found["exact"] == 0.5
+    assert found["bleu"] == pytest.approx(expected)
+    assert found["chrf"] == pytest.approx(
+        sacrebleu.corpus_chrf(predicted, [references]).score
+    )
+    assert signature.startswith("nrefs:1|case:mixed")
+
+
+def test_case_counts_or_not():
+    predicted, references = ["A Cat Sat Down"], ["a cat sat down"]
+    assert text_scores(predicted, references)[0]["exact"] == 0
+    found, signature = text_scores(predicted, references, lowercase=True)
+    assert found["exact"] == 1
+    assert found["bleu"] == pytest.approx(100)
+    assert "case:lc" in signature
+
+
+def test_single_words_have_no_bleu():
+    assert text_scores(["2001-02-03"], ["2001-02-03"])[0].keys() == {"exact", "chrf"}

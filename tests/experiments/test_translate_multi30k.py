@@ -1,0 +1,120 @@
+"""The experiment as its user meets it: tasks, models, files, kills, devices."""
+
+import dataclasses
+import json
+import math
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from experiments import translate_multi30k
+from jaxlab.core.errors import InputError
+from jaxlab.data.vocabulary import Vocabulary
+from jaxlab.train.checkpoint import load_params
+from jaxlab.train.run_folder import RunOptions, read_metrics
+
+# Two devices add the gradients of half batches in another order.
+SUMS = 1e-4
+
+
+def train(folder, **fields):
+    options = fields.pop("run", {})
+    run = RunOptions(run_dir=str(folder), log_every=1, **options)
+    config = dataclasses.replace(translate_multi30k.SMOKE, run=run, **fields)
+    return translate_multi30k.main(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["transformer", "lstm", "gru"])
+def test_smoke_leaves_everything_in_its_folder(tmp_path, model):
+    folder = tmp_path / "run"
+    metrics = train(folder, model=model)
+    assert metrics.keys() == {"exact", "chrf"}  # single words have no BLEU
+    assert all(map(math.isfinite, metrics.values()))
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"curves.png", "attention.png", "config.json", "metrics.jsonl"}
+    assert names >= {"vocabulary.json", "translations.txt", "checkpoints"}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["metrics"] == metrics
+    assert summary["samples"][0].keys() == {"source", "output", "reference"}
+    assert len((folder / "translations.txt").read_text().splitlines()) == 2000
+    # Random logits are about uniform; label smoothing does not change that.
+    size = len(Vocabulary.load(folder / "vocabulary.json"))
+    first = read_metrics(folder)[0]["train/loss"]
+    assert first == pytest.approx(math.log(size), rel=0.4)
+
+
+def write_language(folder):
+    """Write a language whose words are numbers, and its other, backwards."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 200), ("valid", 20), ("test", 20)):
+        rows = [
+            [f"w{number}" for number in rng.integers(0, 9, rng.integers(4, 9))]
+            for _ in range(count)
+        ]
+        for ending, order in (("aa", 1), ("bb", -1)):
+            lines = "".join(" ".join(row[::order]) + "\n" for row in rows)
+            (folder / f"{split}.{ending}").write_text(lines)
+    return {"data": str(folder), "source": "aa", "target": "bb", "vocabulary": "word"}
+
+
+@pytest.mark.slow
+def test_files_of_two_languages_are_learnt_and_scored_by_bleu(tmp_path):
+    language = write_language(tmp_path / "language")
+    metrics = train(tmp_path / "run", **language, steps=8)
+    assert metrics.keys() == {"exact", "bleu", "chrf"}
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert "tok:13a" in summary["bleu_signature"]
+
+
+def test_absent_files_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"train\.aa"):
+        train(tmp_path / "run", data=str(tmp_path), source="aa", target="bb")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_as_if_it_had_not_been(start, finish, tmp_path):
+    def flags(folder):
+        often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
+        sizes = ["--num-buckets", 2, "--steps", 30]
+        return ["--smoke", *sizes, *often, "--run-dir", folder]
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(start(*flags(whole)))
+    for step, signum, code in ((5, signal.SIGINT, 130), (14, signal.SIGKILL, -9)):
+        process = start(*flags(broken))
+        while not (rows := read_metrics(broken)) or rows[-1]["step"] < step:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(signum)
+        finish(process, code)
+    out, _ = finish(start(*flags(broken)))
+    assert "resumed from step" in out
+    expected, found = (str(load_params(folder)) for folder in (whole, broken))
+    assert expected == found
+    rows = [
+        [(row["step"], row.get("train/loss")) for row in read_metrics(folder)]
+        for folder in (whole, broken)
+    ]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.slow
+def test_two_devices_make_the_curve_of_one(tmp_path):
+    curves = []
+    for mesh in ("data=1", "data=2"):
+        train(tmp_path / mesh, run={"mesh": mesh}, dropout_rate=0.0, batch_size=16)
+        rows = read_metrics(tmp_path / mesh)
+        curves.append([row["train/loss"] for row in rows if "train/loss" in row])
+    np.testing.assert_allclose(*curves, atol=SUMS)
+
+
+def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
+    out, err = finish(start("--modle", "gru"), code=2)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "--model" in err

@@ -1,0 +1,12 @@
+"""Tests of `jaxlab.train.tables`."""
+
+from jaxlab.train.tables import table_lines
+
+
+def test_columns_stand_below_each_other():
+    rows = [{"name": "a", "score": 0.123456}, {"name": "long", "score": 12}]
+    assert table_lines(rows) == [
+        "  name    score",
+        "  a      0.1235",
+        "  long       12",
+    ]
