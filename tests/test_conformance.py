@@ -11,19 +11,46 @@ import pytest
 from jaxlab.core.mesh import make_mesh, replicate
 from jaxlab.core.model import from_linen
 from jaxlab.core.pytree import flat_paths
+from jaxlab.models.transformer import Transformer
+from jaxlab.models.transformer_encoder import TransformerEncoder
+from jaxlab.models.transformer_lm import TransformerLM
 from jaxlab.models.vit import ViT
 from jaxlab.train.engine import compile_step
 from jaxlab.train.state import TrainState
 from jaxlab.train.step import make_train_step
 
-VIT = ViT(num_classes=3, patch_size=4, width=16, depth=2, num_heads=2)
-IMAGES = ((8, 8, 3),)
+EXAMPLES, VOCABULARY = 8, 13
 
-# Name: the Linen module, and the shapes of one example's inputs.
+
+def images(*shape):
+    """Give what draws images of that shape."""
+    return lambda rng: jnp.asarray(rng.normal(size=(EXAMPLES, *shape)), jnp.float32)
+
+
+def tokens(length):
+    """Give what draws sequences of that length, without padding."""
+    shape = (EXAMPLES, length)
+    return lambda rng: jnp.asarray(rng.integers(1, VOCABULARY, shape), jnp.int32)
+
+
+VIT = ViT(num_classes=3, patch_size=4, width=16, depth=2, num_heads=2)
+SIZES = {"vocab_size": VOCABULARY, "width": 16, "num_heads": 2, "hidden_dim": 24}
+TRANSFORMER = Transformer(**SIZES, encoder_depth=1, decoder_depth=1)
+LM = TransformerLM(**SIZES, depth=1, max_len=6)
+LLAMA = {"positions": "rotary", "norm": "rms", "act": "swiglu", "num_kv_heads": 1}
+BERT = TransformerEncoder(**SIZES, depth=1, max_len=6, pool="mean", num_classes=3)
+
+IMAGES = images(8, 8, 3)
+
+# Name: the Linen module, and what draws each of its inputs.
 MODELS = {
     "vit": (VIT, IMAGES),
     "vit_scan": (VIT.clone(scan=True, remat=True, drop_path_rate=0.1), IMAGES),
     "vit_map": (VIT.clone(pool="map", pos_embed="learned2d", stem="conv"), IMAGES),
+    "transformer": (TRANSFORMER, tokens(6), tokens(5)),
+    "transformer_lm": (LM, tokens(6)),
+    "transformer_lm_scan": (LM.clone(**LLAMA, depth=2, scan=True), tokens(6)),
+    "transformer_encoder": (BERT, tokens(6)),
 }
 # A softmax does not change when all its scores move alike: no gradient but rounding.
 NO_GRADIENT = r"key/bias$"
@@ -43,13 +70,16 @@ def relative_error(ours, theirs):
 
 @pytest.fixture(params=MODELS)
 def case(request, rng):
-    """Give a module, a batch of 8 inputs, and parameters that are all random."""
-    module, shapes = MODELS[request.param]
-    inputs = [jnp.asarray(rng.normal(size=(8, *s)), jnp.float32) for s in shapes]
+    """Give a module, a batch of inputs, and parameters that are all random."""
+    module, *draws = MODELS[request.param]
+    inputs = [draw(rng) for draw in draws]
     params, _ = jax.eval_shape(from_linen(module).init, jax.random.key(0), *inputs)
-    params = jax.tree.map(
-        lambda s: jnp.asarray(0.2 * rng.normal(size=s.shape), s.dtype), params
-    )
+
+    def draw_leaf(path, leaf):
+        mean = path[-1].key == "scale"  # near 0 it would stop the gradients
+        return jnp.asarray(mean + 0.2 * rng.normal(size=leaf.shape), leaf.dtype)
+
+    params = jax.tree_util.tree_map_with_path(draw_leaf, params)
     return module, inputs, params
 
 
