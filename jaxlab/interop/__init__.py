@@ -1,5 +1,7 @@
 """Weights of other libraries, to and from ours; nothing here needs those libraries.
 
-In reading order: `table` (key tables and their checks) and `hf_vit` (ViT of Hugging
-Face transformers).
+In reading order: `table` (key tables and their checks); torch's own modules in
+`torch_rnn` and `torch_transformer`; models of Hugging Face transformers, whose files
+`hf_files` reads: `hf_vit`, `hf_marian` (encoder-decoder), `hf_bert` (encoder) and
+`hf_gpt2` and `hf_llama` (decoders).
 """

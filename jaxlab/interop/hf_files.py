@@ -127,11 +127,11 @@ def check_config(
 def check_fields(
     network: nn.Module, theirs: str, offered: Mapping[str, Sequence[Any]]
 ) -> None:
-    """Refuse to give the weights of a network that transformers does not have.
+    """Refuse to give the weights of a network that the other library does not have.
 
     Args:
         network: Ours.
-        theirs: Name of the model of transformers, for the message.
+        theirs: Name of theirs, for the message.
         offered: What each field may be.
 
     Raises:
@@ -141,7 +141,7 @@ def check_fields(
         value = getattr(network, name)
         if value not in values:
             raise InputError(
-                f"transformers has no {theirs} with {name}={value!r}; it has "
+                f"there is no {theirs} with {name}={value!r}; it has "
                 f"{', '.join(map(repr, values))}"
             )
 
@@ -208,7 +208,7 @@ def fill(
 
 
 def looped(network: Any, params: Params, *stacks: str) -> Params:
-    """Undo the stacking of a network's blocks, if it is one that scans."""
+    """Undo the stacking of the blocks of a network or stack, if it scans."""
     if not network.scan:
         return params
     return {**params, **{name: unstack_blocks(params[name]) for name in stacks}}
