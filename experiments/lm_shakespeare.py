@@ -97,8 +97,8 @@ def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, A
     warmup_steps = int(config.warmup_rate * config.steps)
     rates = config.schedule, config.learning_rate, config.steps, warmup_steps
     schedule = make_schedule(*rates)
-    options = {"weight_decay": config.weight_decay, "b2": 0.99, "clip_norm": 1.0}
-    optimizer = adamw(schedule, **options)
+    decay = config.weight_decay
+    optimizer = adamw(schedule, weight_decay=decay, b2=0.99, clip_norm=1.0)
 
     def loss_fn(
         params: Params, model_state: ModelState, batch: Batch, key: Key[Array, ""]
@@ -163,7 +163,7 @@ def compare(config: Config) -> dict[str, float]:
             rows.append({"model": name, **facts, **scores, "seconds": seconds})
         norms = {row["model"]: np.array(row.pop("lags")) for row in rows}
         text_plots.gradient_by_lag(run.path, norms)
-        parts = {name: run.path / name for name in MODELS}
+        parts: dict[str, Any] = {name: run.path / name for name in MODELS}
         compared_curves(run.path, parts, "valid/loss")
         run.say("\n".join(table_lines(rows)))
         scores = {row["model"]: row["bits_per_character"] for row in rows}

@@ -55,6 +55,6 @@ def gradients_of_tokens(
     Returns:
         The mean norm of the derivative by the lag in tokens, see `gradient_by_lag`.
     """
-    apply = functools.partial(module.apply, {"params": params})
+    apply: Any = functools.partial(module.apply, {"params": params})
     vectors = apply(tokens, method="embed_tokens")
     return gradient_by_lag(functools.partial(apply, method="features"), vectors)

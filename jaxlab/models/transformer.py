@@ -24,7 +24,7 @@ class Memory(NamedTuple):
     visible: Any
 
 
-class Transformer(TransformerSizes):
+class Transformer(TransformerSizes, kw_only=True):
     """Encoder-decoder: the probabilities of a target sequence given a source.
 
     Padding is told by its number: no query sees padding of the source, and a source of

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.transformer_sizes import TransformerSizes
 from jaxlab.nn.activation import Activation, GatedActivation
@@ -16,7 +17,7 @@ __all__ = ["TENSOR_RULES", "Pool", "TransformerEncoder"]
 Pool: TypeAlias = Literal["token", "mean", "none"]
 
 
-class TransformerEncoder(TransformerSizes):
+class TransformerEncoder(TransformerSizes, kw_only=True):
     """Encoder alone: features of each token, or classes of whole sequences.
 
     With its defaults a BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805).
@@ -100,6 +101,9 @@ class TransformerEncoder(TransformerSizes):
         if self.pool == "token":
             return x[:, 0]
         if self.pool == "mean":
-            weights = is_token.astype(x.dtype)[..., None]
+            # float32, since bfloat16 cannot count beyond 256.
+            weights = is_token.astype(jnp.float32)[..., None]
             return (x * weights).sum(1) / jnp.maximum(weights.sum(1), 1)
+        if self.pool != "none":
+            raise InputError(f"pool {self.pool!r} must be one of token, mean, none")
         return x

@@ -13,7 +13,7 @@ from jaxlab.nn.tokens import Positions
 __all__ = ["TENSOR_RULES", "TransformerLM"]
 
 
-class TransformerLM(TransformerSizes):
+class TransformerLM(TransformerSizes, kw_only=True):
     """Decoder alone: the probabilities of each token given those before it.
 
     With its defaults a GPT-2 (Radford et al. 2019); with `norm="rms"`, `act="swiglu"`,
@@ -82,10 +82,12 @@ class TransformerLM(TransformerSizes):
             raise InputError(
                 f"max_len {max_len} has no room for prompts of {size} tokens"
             )
-        cache, start = self.decoder.make_cache(rows, max_len), jnp.zeros_like(lengths)
+        # Room for the rest comes afterwards: prompts need not look at empty places.
+        cache = self.decoder.make_cache(rows, size - 1)
         if size > 1:
             x = self.token_embed(tokens[:, :-1])
-            _, cache = self.decoder.extend(x, cache, start)
+            _, cache = self.decoder.extend(x, cache, jnp.zeros_like(lengths))
+        cache = self.decoder.grow_cache(cache, max_len)
         begin = jnp.take_along_axis(tokens, lengths[:, None] - 1, axis=1)[:, 0]
         return begin, DecoderState(cache, lengths - 1)
 

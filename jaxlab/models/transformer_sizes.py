@@ -26,7 +26,7 @@ class DecoderState(NamedTuple):
     length: Any
 
 
-class TransformerSizes(nn.Module):
+class TransformerSizes(nn.Module, kw_only=True):
     """Fields that the three networks share.
 
     Attributes:

@@ -224,7 +224,8 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             x: New tokens.
-            cache: Keys and values of earlier tokens, with room for the new ones.
+            cache: Keys and values of earlier tokens, with room for the new ones: what
+                comes after its end is written over its last places.
             start: Earlier tokens of each row, whose places are filled.
 
         Returns:

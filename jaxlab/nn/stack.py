@@ -87,6 +87,17 @@ class Stack(nn.Module):
 
         return empty() if self.scan else tuple(empty() for _ in range(self.depth))
 
+    @nn.nowrap
+    def grow_cache(self, cache: Any, max_len: int) -> Any:
+        """Give a cache room for `max_len` tokens in all."""
+
+        def grow(array: Array) -> Array:
+            room = [(0, 0)] * array.ndim
+            room[-2] = (0, max_len - array.shape[-2])
+            return jnp.pad(array, room)
+
+        return jax.tree.map(grow, cache)
+
     def extend(
         self,
         x: Array,

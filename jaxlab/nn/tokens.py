@@ -1,7 +1,7 @@
 """Tokens to vectors with positions, vectors to logits, and masks of padding."""
 
 import math
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -46,6 +46,11 @@ class TokenEmbed(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
+        if self.positions not in get_args(Positions):
+            raise InputError(
+                f"positions {self.positions!r} must be one of "
+                f"{', '.join(get_args(Positions))}"
+            )
         init = nn.initializers.normal(self.width**-0.5 if self.scale else 0.02)
         shape = (self.vocab_size, self.width)
         self.embedding = self.param("embedding", init, shape)
