@@ -11,6 +11,8 @@ import pytest
 from jaxlab.core.mesh import make_mesh, replicate
 from jaxlab.core.model import from_linen
 from jaxlab.core.pytree import flat_paths
+from jaxlab.models.rnn import RNNLM, RNNClassifier
+from jaxlab.models.rnn_seq2seq import Seq2SeqRNN
 from jaxlab.models.transformer import Transformer
 from jaxlab.models.transformer_encoder import TransformerEncoder
 from jaxlab.models.transformer_lm import TransformerLM
@@ -51,6 +53,9 @@ MODELS = {
     "transformer_lm": (LM, tokens(6)),
     "transformer_lm_scan": (LM.clone(**LLAMA, depth=2, scan=True), tokens(6)),
     "transformer_encoder": (BERT, tokens(6)),
+    "rnn_lm": (RNNLM(VOCABULARY, width=16), tokens(6)),
+    "rnn_classifier": (RNNClassifier(VOCABULARY, 3, width=16, cell="gru"), tokens(6)),
+    "seq2seq_rnn": (Seq2SeqRNN(VOCABULARY, width=16), tokens(6), tokens(5)),
 }
 # A softmax does not change when all its scores move alike: no gradient but rounding.
 NO_GRADIENT = r"key/bias$"

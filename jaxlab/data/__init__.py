@@ -4,5 +4,8 @@ In reading order: `order` (which rows make batch t), `batches` (kept on the devi
 streamed by worker processes), `images` (what an image set is, and finding one by name),
 its sources `local_images`, `archives` and `tfds_images`, and `augment` (inside the
 jitted step). Tables: `columns` (delimited text, typed), `table_sources`, `tabular`
-(what a table is, and finding one by name).
+(what a table is, and finding one by name). Texts: `text_tasks` (made on the fly),
+`text_sources`, `text` (what a text set is, and finding one by name), `vocabulary`,
+`sequences` (padded ids, windows), `buckets` (batches of like lengths), and made ready to
+train on, `translation` and `text_windows`.
 """
