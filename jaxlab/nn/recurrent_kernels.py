@@ -264,7 +264,7 @@ def _stack_rows(parts: list[Array]) -> Array:
     Fused with what makes the parts, a concatenation is slower on a CPU.
     """
     rows, columns = parts[0].shape
-    out = jnp.zeros((len(parts) * rows, columns), parts[0].dtype)
+    out = jax.lax.empty((len(parts) * rows, columns), parts[0].dtype)
     for index, part in enumerate(parts):
         out = jax.lax.dynamic_update_slice(out, part, (index * rows, 0))
     return out
