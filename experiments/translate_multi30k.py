@@ -72,7 +72,7 @@ class Config:
 
 MULTI30K = Config(
     data="multi30k",
-    steps=4000,
+    steps=2800,
     batch_size=128,
     vocabulary="bpe",
     vocab_size=8000,
@@ -86,7 +86,7 @@ MULTI30K = Config(
     label_smoothing=0.1,
     learning_rate=1.5e-3,
     ema_decay=0.995,
-    eval_every=500,
+    eval_every=400,
 )
 SMOKE = Config(
     data="copy",

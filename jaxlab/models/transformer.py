@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.transformer_sizes import DecoderState, TransformerSizes
 from jaxlab.nn.blocks import TENSOR_RULES
+from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.tokens import padding_mask
 
 __all__ = ["TENSOR_RULES", "Memory", "Transformer"]
@@ -77,7 +78,7 @@ class Transformer(TransformerSizes, kw_only=True):
             self.head = nn.Dense(size, use_bias=False)
         if self.has_logits_bias:
             self.logits_bias = self.param("logits_bias", nn.initializers.zeros, (size,))
-        self.dropout = nn.Dropout(self.dropout_rate)
+        self.dropout = Dropout(self.dropout_rate)
 
     def __call__(
         self,

@@ -10,6 +10,7 @@ from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.transformer_sizes import TransformerSizes
 from jaxlab.nn.activation import Activation, GatedActivation
 from jaxlab.nn.blocks import TENSOR_RULES
+from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.tokens import Positions, padding_mask
 
 __all__ = ["TENSOR_RULES", "Pool", "TransformerEncoder"]
@@ -62,7 +63,7 @@ class TransformerEncoder(TransformerSizes, kw_only=True):
             self.pre_logits = nn.Dense(self.representation_size, dtype=self.dtype)
         if self.num_classes:
             self.head = nn.Dense(self.num_classes)
-        self.dropout = nn.Dropout(self.dropout_rate)
+        self.dropout = Dropout(self.dropout_rate)
 
     def __call__(
         self,

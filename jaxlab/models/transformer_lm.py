@@ -8,6 +8,7 @@ from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.transformer_sizes import DecoderState, TransformerSizes
 from jaxlab.nn.activation import Activation, GatedActivation
 from jaxlab.nn.blocks import TENSOR_RULES
+from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.tokens import Positions
 
 __all__ = ["TENSOR_RULES", "TransformerLM"]
@@ -38,7 +39,7 @@ class TransformerLM(TransformerSizes, kw_only=True):
         self.final_norm = self.make_norm()
         if not self.tie_softmax:
             self.head = nn.Dense(self.vocab_size, use_bias=False)
-        self.dropout = nn.Dropout(self.dropout_rate)
+        self.dropout = Dropout(self.dropout_rate)
 
     def __call__(
         self, tokens: Int[Array, "b t"], *, train: bool = False

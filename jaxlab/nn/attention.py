@@ -257,7 +257,9 @@ class MultiHeadAttention(nn.Module):
             weights = _hide_blind(weights, visible, causal)
             self.sow("intermediates", "attention_weights", weights)
         heads = dot_product_attention(queries, *memory, visible, causal=causal)
-        return self.out(jnp.swapaxes(heads, 1, 2))
+        b, h, t, k = heads.shape
+        rows = jnp.swapaxes(heads, 1, 2).reshape(b * t, h, k)  # see `_project`
+        return self.out(rows).reshape(b, t, -1)
 
     def _rotate(self, positions: Array, *arrays: Array) -> list[Array]:
         return [rotate(a, positions, temperature=self.rotary) for a in arrays]

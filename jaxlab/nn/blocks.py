@@ -13,6 +13,7 @@ from jaxlab.core.mesh import ShardingRules
 from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.nn.activation import GATES, Activation, GatedActivation, activation
 from jaxlab.nn.attention import KeyValues, MultiHeadAttention
+from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.norm import Norm, make_norm
 
 __all__ = ["TENSOR_RULES", "Block", "Mlp", "drop_path"]
@@ -54,15 +55,19 @@ class Mlp(nn.Module):
             "use_bias": self.use_bias,
             "dtype": self.dtype,
         }
+        # Rows of one matrix: over two axes, the product of a kernel's gradient would
+        # copy what it multiplies.
+        shape, x = x.shape, x.reshape(-1, x.shape[-1])
         hidden = nn.Dense(self.hidden_dim, name="up", **options)(x)
         if self.act in GATES:
             gate = nn.Dense(self.hidden_dim, name="gate", **options)(x)
             hidden = activation(GATES[self.act])(gate) * hidden
         else:
             hidden = activation(self.act)(hidden)  # type: ignore[arg-type]
-        hidden = nn.Dropout(self.dropout_rate)(hidden, deterministic=not train)
+        hidden = Dropout(self.dropout_rate)(hidden, deterministic=not train)
         out = nn.Dense(x.shape[-1], name="down", **options)(hidden)
-        return nn.Dropout(self.dropout_rate)(out, deterministic=not train)
+        out = Dropout(self.dropout_rate)(out, deterministic=not train)
+        return out.reshape(shape)
 
 
 def drop_path(key: Array, branch: Float[Array, "b t d"], rate: Array | float) -> Array:
@@ -142,7 +147,7 @@ class Block(nn.Module):
         self.mlp = Mlp(
             self.hidden_dim, self.act, self.dropout_rate, self.use_bias, self.dtype
         )
-        self.dropout = nn.Dropout(self.dropout_rate)
+        self.dropout = Dropout(self.dropout_rate)
 
     def __call__(
         self,
