@@ -29,13 +29,16 @@ from jaxlab.models.rnn import RNNLM
 from jaxlab.models.sizing import width_for
 from jaxlab.models.transformer import TENSOR_RULES
 from jaxlab.models.transformer_lm import TransformerLM
+from jaxlab.nn.activation import Activation, GatedActivation
+from jaxlab.nn.norm import Norm
+from jaxlab.nn.tokens import Positions
 from jaxlab.train import text_plots
+from jaxlab.train.comparison import train_all
 from jaxlab.train.engine import compile_step
 from jaxlab.train.evaluate import make_collector, token_means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import Schedule, adamw, make_schedule
-from jaxlab.train.plots import compared_curves
 from jaxlab.train.run_folder import RunFolder, RunOptions
 from jaxlab.train.state import TrainState, eval_params, init_state
 from jaxlab.train.step import make_train_step
@@ -43,6 +46,7 @@ from jaxlab.train.tables import table_lines
 
 ModelName: TypeAlias = Literal["transformer", "lstm", "gru", "rnn", "all"]
 MODELS: tuple[ModelName, ...] = ("transformer", "lstm", "gru")  # of `all`
+BLOCK = ("depth", "num_heads", "num_kv_heads", "positions", "norm", "act")
 SAMPLE = 500  # tokens to generate
 
 
@@ -58,6 +62,10 @@ class Config:
     depth: int = 4  # layers of the transformer
     rnn_depth: int = 2  # layers of the others
     num_heads: int = 4
+    num_kv_heads: int = 0  # of keys and values; 0: as many
+    positions: Positions = "rotary"
+    norm: Norm = "layer"
+    act: Activation | GatedActivation = "gelu"
     vocabulary: VocabularyKind = "char"
     vocab_size: int = 0  # tokens at most; 0: all
     dropout_rate: float = 0.1
@@ -72,9 +80,7 @@ class Config:
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
 
 
-SMOKE = Config(
-    *("python", 0, 4, 8, 16), num_parameters=20_000, depth=1, rnn_depth=1, eval_every=2
-)
+SMOKE = Config(*("python", 0, 4, 8, 16), num_parameters=20_000, depth=1, rnn_depth=1)
 
 
 def main(config: Config) -> dict[str, float]:
@@ -94,9 +100,8 @@ def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, A
     data.vocabulary.save(run.path / "vocabulary.json")
     module = make_module(config, len(data.vocabulary))
     model = from_linen(module)
-    warmup_steps = int(config.warmup_rate * config.steps)
-    rates = config.schedule, config.learning_rate, config.steps, warmup_steps
-    schedule = make_schedule(*rates)
+    rates = config.schedule, config.learning_rate, config.steps
+    schedule = make_schedule(*rates, int(config.warmup_rate * config.steps))
     decay = config.weight_decay
     optimizer = adamw(schedule, weight_decay=decay, b2=0.99, clip_norm=1.0)
 
@@ -137,11 +142,11 @@ def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, A
     )
     loss = token_means(test(state), "loss")["loss"]
     prompt = data.test.tokens[: min(config.length, 64)]
-    drawn = write(config, module, eval_params(state), prompt[None])
-    written = data.vocabulary.decode([[*prompt, *drawn]])[0]
+    drawn = draw(config, module)(eval_params(state), prompt[None]).tokens[0]
+    written = data.vocabulary.decode([[*prompt, *np.asarray(drawn)]])[0]
     run.write_text("sample.txt", written)
     run.say("\n".join(["sample", *written.splitlines()[:12]]))
-    windows = data.test.rows(np.arange(8))["tokens"]
+    windows = data.test.rows(np.arange(min(8, len(data.test))))["tokens"]
     measure = jax.jit(functools.partial(gradients_of_tokens, module))
     norms = np.asarray(measure(eval_params(state), windows))
     text_plots.gradient_by_lag(run.path, {config.model: norms})
@@ -151,55 +156,43 @@ def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, A
 
 def compare(config: Config) -> dict[str, float]:
     """Train all models, each in a folder of its own, and lay them side by side."""
+    configs = {str(name): dataclasses.replace(config, model=name) for name in MODELS}
     with RunFolder("lm_shakespeare", config) as run:
-        rows: list[dict[str, Any]] = []
-        for name in MODELS:
-            options = dataclasses.replace(config.run, run_dir=str(run.path / name))
-            alone = dataclasses.replace(config, model=name, run=options)
-            with RunFolder("lm_shakespeare", alone) as part:
-                scores, facts = train(alone, part)
-                part.finish(scores, **facts)
-                seconds = part.work["training_seconds"]
-            rows.append({"model": name, **facts, **scores, "seconds": seconds})
-        norms = {row["model"]: np.array(row.pop("lags")) for row in rows}
+        rows = train_all(run, configs, train, "valid/loss")
+        norms = {row["name"]: np.array(row.pop("lags")) for row in rows}
         text_plots.gradient_by_lag(run.path, norms)
-        parts: dict[str, Any] = {name: run.path / name for name in MODELS}
-        compared_curves(run.path, parts, "valid/loss")
         run.say("\n".join(table_lines(rows)))
-        scores = {row["model"]: row["bits_per_character"] for row in rows}
+        scores = {row["name"]: row["bits_per_character"] for row in rows}
         return run.finish(scores, models=rows)
 
 
 def make_module(config: Config, vocab_size: int) -> Any:
     """Make the network, as wide as its number of parameters allows."""
-    shared: dict[str, Any] = {
-        "vocab_size": vocab_size,
-        "dropout_rate": config.dropout_rate,
-        "dtype": compute_dtype(config.precision),
-    }
+    dtype = compute_dtype(config.precision)
     kind: Any
     rest: dict[str, Any]
     if config.model == "transformer":
         kind, multiple = TransformerLM, 2 * config.num_heads
-        rest = {"num_heads": config.num_heads, "depth": config.depth}
-        rest |= {"max_len": max(config.length, SAMPLE), "positions": "rotary"}
+        rest = {name: getattr(config, name) for name in BLOCK}
+        rest["max_len"] = 2 * max(config.length, SAMPLE)
     else:
         kind, multiple = RNNLM, 8
         rest = {"cell": config.model, "depth": config.rnn_depth, "pad": None}
 
+    rest |= {"vocab_size": vocab_size, "dropout_rate": config.dropout_rate}
+
     def build(width: int) -> Any:
-        return kind(width=width, **rest, **shared)
+        return kind(width=width, dtype=dtype, **rest)
 
     example = np.zeros((1, 2), np.int32)
     return build(width_for(build, config.num_parameters, example, multiple=multiple))
 
 
-def write(config: Config, module: Any, params: Params, prompt: np.ndarray) -> Any:
-    """Draw tokens one after the other."""
-    options: dict[str, Any] = {"key": jax.random.key(config.seed)}
+def draw(config: Config, module: Any) -> Any:
+    """Make the function of parameters and prompts that writes on."""
+    options: dict[str, Any] = {"key": jax.random.key(config.seed), "max_new": SAMPLE}
     options |= {"temperature": config.temperature, "top_p": config.top_p}
-    draw = functools.partial(generate, module, max_new=SAMPLE, **options)
-    return np.asarray(jax.jit(draw)(params, prompt).tokens)[0]
+    return jax.jit(functools.partial(generate, module, **options))
 
 
 if __name__ == "__main__":

@@ -111,9 +111,8 @@ def main(config: Config) -> dict[str, float]:
     data = encode_pairs(pairs, *kind, **sizes, multiple=mesh.size)
     module = make_module(config, len(data.vocabulary))
     model = from_linen(module)
-    warmup_steps = int(config.warmup_rate * config.steps)
-    rates = config.schedule, config.learning_rate, config.steps, warmup_steps
-    schedule = make_schedule(*rates)
+    rates = config.schedule, config.learning_rate, config.steps
+    schedule = make_schedule(*rates, int(config.warmup_rate * config.steps))
     optimizer = adamw(schedule, b2=0.98, eps=1e-9, clip_norm=1.0)
 
     def loss_fn(
