@@ -14,6 +14,7 @@ import numpy as np
 import tyro
 
 from jaxlab import trees
+from jaxlab.core.config import fields
 from jaxlab.core.mesh import make_mesh
 from jaxlab.data.tabular import Task, find_table
 from jaxlab.train.launch import launch
@@ -127,11 +128,6 @@ def main(config: Config) -> dict[str, float]:
             rows = beside_peers(run, config, table, train, forest.num_rounds)
         scores = table_scores(*result)
         return run.finish(scores, rounds=forest.num_rounds, peers=rows)
-
-
-def fields(config: Config, *names: str) -> dict[str, Any]:
-    """Give some fields of the configuration by name."""
-    return {name: getattr(config, name) for name in names}
 
 
 def beside_peers(run: RunFolder, *args: Any) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import tyro
 
+from jaxlab.core.config import fields
 from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
@@ -22,9 +23,9 @@ from jaxlab.data.batches import evaluation_batches, training_batches
 from jaxlab.data.order import Order
 from jaxlab.data.text import find_text
 from jaxlab.data.text_windows import encode_text
-from jaxlab.data.vocabulary import VocabularyKind
+from jaxlab.data.vocabulary import BOS, EOS, PAD, UNK, VocabularyKind
 from jaxlab.losses.tokens import token_cross_entropy, token_sums
-from jaxlab.models.generation import generate, gradients_of_tokens
+from jaxlab.models.generation import generate_by_windows, gradients_of_tokens
 from jaxlab.models.rnn import RNNLM
 from jaxlab.models.sizing import width_for
 from jaxlab.models.transformer import TENSOR_RULES
@@ -45,9 +46,10 @@ from jaxlab.train.step import make_train_step
 from jaxlab.train.tables import table_lines
 
 ModelName: TypeAlias = Literal["transformer", "lstm", "gru", "rnn", "all"]
-MODELS: tuple[ModelName, ...] = ("transformer", "lstm", "gru")  # of `all`
+MODELS: tuple[ModelName, ...] = ("transformer", "lstm", "gru", "rnn")  # of `all`
 BLOCK = ("depth", "num_heads", "num_kv_heads", "positions", "norm", "act")
 SAMPLE = 500  # tokens to generate
+DRAW = ("temperature", "top_p")  # may change when a run is resumed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,14 +82,22 @@ class Config:
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
 
 
-SMOKE = Config(*("python", 0, 4, 8, 16), num_parameters=20_000, depth=1, rnn_depth=1)
+SMOKE = Config(
+    data="python",
+    steps=4,
+    batch_size=8,
+    length=16,
+    num_parameters=20_000,
+    depth=1,
+    rnn_depth=1,
+)
 
 
 def main(config: Config) -> dict[str, float]:
     """Train one model, or all of them, and return the final metrics."""
     if config.model == "all":
         return compare(config)
-    with RunFolder("lm_shakespeare", config) as run:
+    with RunFolder("lm_shakespeare", config, free=DRAW) as run:
         scores, facts = train(config, run)
         return run.finish(scores, **facts)
 
@@ -121,8 +131,11 @@ def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, A
         make_collector(per_window, evaluation_batches(windows, 64, mesh), mesh)
         for windows in (data.valid, data.test)
     )
+    prompt = data.test.tokens[None, : max(config.length // 2, 1)]
+    write = make_writer(config, module, prompt.size)
     key, example = jax.random.key(config.seed), np.zeros((1, 2), np.int32)
     state = init_state(model, optimizer, key, mesh, example, rules=TENSOR_RULES)
+    jax.eval_shape(write, state.params, prompt)  # wrong values are told before training
     size = num_elements(state.params)
     run.say(f"{config.model} of {size:,} parameters, width {module.width}, on {data}")
     step = make_train_step(loss_fn, optimizer, schedule)
@@ -141,9 +154,8 @@ def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, A
         held_out="valid",
     )
     loss = token_means(test(state), "loss")["loss"]
-    prompt = data.test.tokens[: min(config.length, 64)]
-    drawn = draw(config, module)(eval_params(state), prompt[None]).tokens[0]
-    written = data.vocabulary.decode([[*prompt, *np.asarray(drawn)]])[0]
+    drawn = np.asarray(write(eval_params(state), prompt))
+    written = data.vocabulary.decode([[*prompt[0], *drawn[0]]])[0]
     run.write_text("sample.txt", written)
     run.say("\n".join(["sample", *written.splitlines()[:12]]))
     windows = data.test.rows(np.arange(min(8, len(data.test))))["tokens"]
@@ -157,7 +169,9 @@ def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, A
 def compare(config: Config) -> dict[str, float]:
     """Train all models, each in a folder of its own, and lay them side by side."""
     configs = {str(name): dataclasses.replace(config, model=name) for name in MODELS}
-    with RunFolder("lm_shakespeare", config) as run:
+    for part in configs.values():  # what cannot be built is told before training
+        make_module(part, 99)
+    with RunFolder("lm_shakespeare", config, free=DRAW) as run:
         rows = train_all(run, configs, train, "valid/loss")
         norms = {row["name"]: np.array(row.pop("lags")) for row in rows}
         text_plots.gradient_by_lag(run.path, norms)
@@ -172,9 +186,9 @@ def make_module(config: Config, vocab_size: int) -> Any:
     kind: Any
     rest: dict[str, Any]
     if config.model == "transformer":
-        kind, multiple = TransformerLM, 2 * config.num_heads
-        rest = {name: getattr(config, name) for name in BLOCK}
-        rest["max_len"] = 2 * max(config.length, SAMPLE)
+        kind, multiple = TransformerLM, 2 * max(config.num_heads, 1)
+        rest = fields(config, *BLOCK)
+        rest["max_len"] = config.length
     else:
         kind, multiple = RNNLM, 8
         rest = {"cell": config.model, "depth": config.rnn_depth, "pad": None}
@@ -188,11 +202,14 @@ def make_module(config: Config, vocab_size: int) -> Any:
     return build(width_for(build, config.num_parameters, example, multiple=multiple))
 
 
-def draw(config: Config, module: Any) -> Any:
-    """Make the function of parameters and prompts that writes on."""
-    options: dict[str, Any] = {"key": jax.random.key(config.seed), "max_new": SAMPLE}
-    options |= {"temperature": config.temperature, "top_p": config.top_p}
-    return jax.jit(functools.partial(generate, module, **options))
+def make_writer(config: Config, module: Any, size: int) -> Any:
+    """Make the function of parameters and a prompt that writes on."""
+    options: dict[str, Any] = fields(config, *DRAW)
+    options |= {"key": jax.random.key(config.seed), "forbidden": (PAD, BOS, EOS, UNK)}
+    windows = -(-SAMPLE // size)
+    return jax.jit(
+        functools.partial(generate_by_windows, module, windows=windows, **options)
+    )
 
 
 if __name__ == "__main__":

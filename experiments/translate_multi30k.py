@@ -10,8 +10,11 @@ import functools
 from typing import Any, Literal
 
 import jax
+import numpy as np
 import tyro
 
+from jaxlab.core.config import fields
+from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
@@ -19,9 +22,9 @@ from jaxlab.core.pytree import num_elements
 from jaxlab.core.typing import Array, Batch, Key, Metrics, ModelState, Params, Scalar
 from jaxlab.data.batches import evaluation_batches
 from jaxlab.data.buckets import bucket_batches
-from jaxlab.data.text import find_pairs
+from jaxlab.data.text import EMBEDDED_PAIRS, find_pairs
 from jaxlab.data.translation import encode_pairs
-from jaxlab.data.vocabulary import PAD, VocabularyKind
+from jaxlab.data.vocabulary import PAD, UNK, VocabularyKind
 from jaxlab.losses.tokens import token_cross_entropy, token_sums, weighted_mean
 from jaxlab.models.rnn_seq2seq import Attention, Seq2SeqRNN
 from jaxlab.models.transformer import TENSOR_RULES, Transformer
@@ -49,6 +52,7 @@ class Config:
     vocabulary: VocabularyKind = "char"  # shared by source and target
     vocab_size: int = 0  # tokens at most; 0: all
     lowercase: bool = False  # learn and compare in lower case
+    batch_multiple: int = 8  # every batch is a multiple of it, for as many devices
     max_len: int = 64  # tokens; longer pairs are not trained on
     num_buckets: int = 1  # shapes of batches: more have less padding, but compile each
     width: int = 128
@@ -99,16 +103,19 @@ SMOKE = Config(
     eval_every=3,
 )
 SHOWN = ("loss", "token_accuracy")  # of the validation set
+SEARCH = ("beams", "length_penalty")  # may change when a run is resumed
 
 
 def main(config: Config) -> dict[str, float]:
     """Train, translate the test set, draw, and return the final metrics."""
-    mesh = make_mesh(config.run.mesh)
+    mesh = make_mesh(config.run.mesh, batch_size=config.batch_multiple)
+    if config.run.engine == "pmap":
+        raise InputError("engine 'pmap' averages devices, not tokens; use --engine jit")
     endings = {"source": config.source, "target": config.target}
     pairs = find_pairs(config.data, config.run.data_dir, **endings, seed=config.seed)
     sizes = fields(config, "lowercase", "max_len", "batch_size", "num_buckets")
     kind = config.vocabulary, config.vocab_size
-    data = encode_pairs(pairs, *kind, **sizes, multiple=mesh.size)
+    data = encode_pairs(pairs, *kind, **sizes, multiple=config.batch_multiple)
     module = make_module(config, len(data.vocabulary))
     model = from_linen(module)
     rates = config.schedule, config.learning_rate, config.steps
@@ -131,9 +138,11 @@ def main(config: Config) -> dict[str, float]:
         return token_sums(logits, labels, labels != PAD)
 
     def search(state: TrainState, batch: Batch) -> dict[str, Array]:
-        options = fields(config, "beams", "length_penalty")
+        options = fields(config, *SEARCH)
         params, source = eval_params(state), batch["source"]
-        found = translate(module, params, source, max_new=config.max_len, **options)
+        found = translate(
+            module, params, source, max_new=config.max_len, **options, forbidden=(UNK,)
+        )
         return {"tokens": found.best().tokens}
 
     collect = make_collector(per_pair, evaluation_batches(data.valid, 256, mesh), mesh)
@@ -144,7 +153,11 @@ def main(config: Config) -> dict[str, float]:
         model, optimizer, key, mesh, *example, rules=TENSOR_RULES, ema=ema
     )
     step = make_train_step(loss_fn, optimizer, schedule, ema_decay=config.ema_decay)
-    with RunFolder("translate_multi30k", config) as run:
+    rows = jax.ShapeDtypeStruct(
+        (1, 2), np.int32
+    )  # wrong values are told before training
+    jax.eval_shape(search, state, {"source": rows})
+    with RunFolder("translate_multi30k", config, free=SEARCH) as run:
         data.vocabulary.save(run.path / "vocabulary.json")
         run.say(
             f"{config.model} of {num_elements(state.params):,} parameters on {data}"
@@ -182,11 +195,6 @@ def make_module(config: Config, vocab_size: int) -> Any:
     return Transformer(vocab_size=vocab_size, **depths, **options, **shared)
 
 
-def fields(config: Config, *names: str) -> dict[str, Any]:
-    """Give some fields of the configuration by name."""
-    return {name: getattr(config, name) for name in names}
-
-
 if __name__ == "__main__":
-    recipes = {"multi30k": MULTI30K}
+    recipes = {**dict.fromkeys(EMBEDDED_PAIRS, Config()), "*": MULTI30K}
     launch(main, Config(), smoke=SMOKE, recipes=recipes, description=__doc__)

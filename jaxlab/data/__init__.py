@@ -6,6 +6,6 @@ its sources `local_images`, `archives` and `tfds_images`, and `augment` (inside 
 jitted step). Tables: `columns` (delimited text, typed), `table_sources`, `tabular`
 (what a table is, and finding one by name). Texts: `text_tasks` (made on the fly),
 `text_sources`, `text` (what a text set is, and finding one by name), `vocabulary`,
-`sequences` (padded ids, windows), `buckets` (batches of like lengths), and made ready to
+`sequences` (padded ids, windows), `buckets` (batches of like lengths), and, ready to
 train on, `translation` and `text_windows`.
 """

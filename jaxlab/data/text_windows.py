@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 
+from jaxlab.core.errors import InputError
 from jaxlab.data.sequences import TokenWindows
 from jaxlab.data.text import Text
-from jaxlab.data.vocabulary import Vocabulary, VocabularyKind, train_vocabulary
+from jaxlab.data.vocabulary import UNK, Vocabulary, VocabularyKind, train_vocabulary
 
 __all__ = ["EncodedText", "encode_text"]
 
@@ -32,10 +33,20 @@ class EncodedText:
     test: TokenWindows
 
     def __str__(self) -> str:
-        return f"{self.text}; {self.vocabulary}"
+        unknown = f", {self.unknown_rate:.2%} of the test unknown"
+        return f"{self.text}; {self.vocabulary}{unknown if self.unknown_rate else ''}"
+
+    @property
+    def unknown_rate(self) -> float:
+        """Share of the test tokens that are unknown."""
+        return float((self.test.tokens == UNK).mean())
 
     def bits_per_character(self, nats: float) -> float:
-        """Turn the mean loss of a test token to bits a character of the test text."""
+        """Turn the mean loss of a test token to bits a character of the test text.
+
+        Characters that the training part lacks are one unknown token, so their bits
+        are those of "unknown"; `unknown_rate` says how many there are.
+        """
         return nats / math.log(2) * len(self.test.tokens) / len(self.text.test)
 
 
@@ -49,7 +60,15 @@ def encode_text(
         length: Tokens that are predicted a window.
         kind: See `train_vocabulary`.
         size: Tokens at most.
+
+    Raises:
+        InputError: If the vocabulary is one of words, or a part of the text too short.
     """
+    if kind == "word":
+        raise InputError(
+            "vocabulary 'word' loses spaces, so that no bits of characters can be "
+            "counted; use byte, char or bpe"
+        )
     vocabulary = train_vocabulary([text.train], kind, size)
     train, *held_out = (
         np.asarray(ids, np.int32)

@@ -28,6 +28,7 @@ __all__ = [
     "new_head",
     "num_rows",
     "read_source",
+    "read_weights",
 ]
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -53,7 +54,8 @@ def read_source(
 
     Args:
         source: Weights by key; or a folder that `save_pretrained` wrote, with
-            `config.json` and `model.safetensors`, whole or in shards.
+            `config.json` and `model.safetensors`, whole or in shards; or the path of a
+            `.safetensors` file, with `config.json` beside it.
         config: The configuration; read from the folder if None.
         defaults: What transformers assumes where the configuration says nothing.
 
@@ -61,16 +63,29 @@ def read_source(
         InputError: If a file is missing, or weights come without a configuration.
     """
     if not isinstance(source, Mapping):
-        folder = Path(source)
+        path = Path(source)
+        folder = path.parent if path.is_file() else path
         if config is None:
             config = json.loads(_file(folder, "config.json").read_text())
-        source = _read_folder(folder)
+    weights = read_weights(source)
     if config is None:
         raise InputError(
             "weights alone do not tell the number of heads; pass config, such as "
             "model.config.to_dict()"
         )
-    return source, {**defaults, **config}
+    return weights, {**defaults, **config}
+
+
+def read_weights(source: Source) -> Mapping[str, Any]:
+    """Give weights by key, of a mapping, a `.safetensors` file or a folder of them.
+
+    Raises:
+        InputError: If a file is missing, or cannot be read.
+    """
+    if isinstance(source, Mapping):
+        return source
+    path = Path(source)
+    return _read_safetensors(path) if path.is_file() else _read_folder(path)
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -100,7 +115,10 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
             f"reading {path} needs safetensors; run `pip install safetensors`, or pass "
             f"the weights themselves"
         ) from error
-    return load_file(path)
+    try:
+        return load_file(path)
+    except Exception as error:  # its own kind, which says what is wrong with the file
+        raise InputError(f"{path} cannot be read as safetensors ({error})") from None
 
 
 def check_config(

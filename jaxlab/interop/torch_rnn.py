@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
+from jaxlab.interop.hf_files import Source, read_weights
 from jaxlab.interop.table import LINEAR, Rule, to_params, to_weights
 from jaxlab.nn.recurrent import Cell, RecurrentStack
 
@@ -33,14 +34,12 @@ _RULES = [
 ]
 
 
-def load_torch_rnn(
-    weights: Mapping[str, Any], **fields: Any
-) -> tuple[RecurrentStack, Params]:
+def load_torch_rnn(source: Source, **fields: Any) -> tuple[RecurrentStack, Params]:
     """Load a `torch.nn.LSTM`, `GRU` or `RNN` of tanh, of any depth and directions.
 
     Args:
-        weights: Arrays or torch tensors by key, such as `module.state_dict()`. They
-            tell the cell, the sizes, the depth and the directions.
+        source: Arrays or torch tensors by key, such as `module.state_dict()`, or a
+            `.safetensors` file. They tell cell, sizes, depth and directions.
         fields: Other fields of `RecurrentStack`: `dropout_rate`, `dtype`. That an
             `RNN` has ReLU is written nowhere in its weights; ours has tanh.
 
@@ -51,6 +50,7 @@ def load_torch_rnn(
         InputError: If a weight is missing, left over or of another shape (named), or
             the network has projections (`proj_size`), which ours has not.
     """
+    weights = read_weights(source)
     if any(key.startswith("weight_hr_") for key in weights):
         raise InputError(
             "weight_hr_l0 is the projection of a torch LSTM with proj_size, which "

@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Bool, Float, Params
-from jaxlab.interop.hf_files import check_fields, looped, num_rows
+from jaxlab.interop.hf_files import Source, check_fields, looped, num_rows, read_weights
 from jaxlab.interop.table import (
     FLAT,
     LINEAR,
@@ -117,7 +117,7 @@ class EncoderDecoder(nn.Module):
 
 
 def load_torch_transformer(
-    weights: Mapping[str, Any],
+    source: Source,
     num_heads: int,
     *,
     act: Activation = "relu",
@@ -130,7 +130,8 @@ def load_torch_transformer(
     """Load an `nn.Transformer`, `nn.TransformerEncoder` or `nn.TransformerDecoder`.
 
     Args:
-        weights: Arrays or torch tensors by key, such as `model.state_dict()`.
+        source: Arrays or torch tensors by key, such as `model.state_dict()`, or a
+            `.safetensors` file.
         num_heads: torch's `nhead`; this and the next are not told by weights.
         act: torch's `activation`: "relu" is its default, its "gelu" is "gelu" here.
         norm_first: As in torch.
@@ -149,6 +150,7 @@ def load_torch_transformer(
         InputError: If a weight is missing, left over or of another shape (named), or
             the model was made with `bias=False`.
     """
+    weights = read_weights(source)
     parts = _TWO if any(key.startswith("decoder.") for key in weights) else _ONE
     shared = {"num_heads": num_heads, "act": act, "norm_first": norm_first, **fields}
     stacks: dict[str, Any] = {}

@@ -8,14 +8,15 @@ state)`, `embed_tokens(tokens)` and `features(vectors)`, such as `TransformerLM`
 import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlab.core.typing import Array, Float, Int, Params
+from jaxlab.core.typing import Array, Float, Int, Key, Params
 from jaxlab.models.decoding import Decoded, sample
 from jaxlab.nn.sensitivity import gradient_by_lag
 
-__all__ = ["generate", "gradients_of_tokens"]
+__all__ = ["generate", "generate_by_windows", "gradients_of_tokens"]
 
 
 def generate(
@@ -45,6 +46,38 @@ def generate(
     )
     step = functools.partial(module.apply, variables, method="step")
     return sample(step, begin, state, max_new=max_new, **options)
+
+
+def generate_by_windows(
+    module: nn.Module,
+    params: Params,
+    prompts: Int[Array, "b t"],
+    *,
+    key: Key[Array, ""],
+    windows: int,
+    **options: Any,
+) -> Int[Array, "b n"]:
+    """Draw a long text from a network that was trained on windows of `2 t` tokens.
+
+    Each window goes on from the last t tokens alone, so that no position is used that
+    was never trained.
+
+    Args:
+        module: The network.
+        params: Its parameters.
+        prompts: The first t tokens of each row.
+        key: Randomness.
+        windows: Half windows to draw: `windows * t` tokens.
+        options: Others of `generate`.
+    """
+
+    def draw(prompts: Array, key: Array) -> tuple[Array, Array]:
+        size = prompts.shape[1]
+        found = generate(module, params, prompts, max_new=size, key=key, **options)
+        return found.tokens, found.tokens
+
+    _, drawn = jax.lax.scan(draw, prompts, jax.random.split(key, windows))
+    return jnp.swapaxes(drawn, 0, 1).reshape(len(prompts), -1)
 
 
 def gradients_of_tokens(

@@ -5,6 +5,7 @@ Phrase Representations using RNN Encoder-Decoder", https://arxiv.org/abs/1406.10
 Mikolov et al. 2010, "Recurrent neural network based language model".
 """
 
+import functools
 from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Bool, Float, Int
+from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.recurrent import Cell, RecurrentStack, StackCarry
 
 __all__ = ["RNNLM", "Pool", "RNNClassifier", "Words"]
@@ -72,7 +74,8 @@ class RNNLM(nn.Module):
         tied: See `Words`.
         dropout_rate: Of embeddings and of each layer's outputs.
         forget_bias: See `Recurrent`.
-        pad: Token that changes nothing; None: there is no padding.
+        pad: Token that changes nothing in a call; `step` and `prefill`, which are told
+            lengths, read every token. None: there is no padding.
         dtype: Of the computation; parameters and logits are float32.
     """
 
@@ -99,7 +102,7 @@ class RNNLM(nn.Module):
             forget_bias=self.forget_bias,
             dtype=self.dtype,
         )
-        self.dropout = nn.Dropout(self.dropout_rate)
+        self.dropout = Dropout(self.dropout_rate)
 
     def __call__(
         self, tokens: Int[Array, "b t"], *, train: bool = False
@@ -193,7 +196,7 @@ class RNNClassifier(nn.Module):
         """
         if self.pool not in ("mean", "last"):
             raise InputError(f"pool {self.pool!r} is not one of mean, last")
-        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        dropout = functools.partial(Dropout(self.dropout_rate), deterministic=not train)
         width = self.embed_width or self.width
         x = nn.Embed(self.vocab_size, width, dtype=self.dtype, name="table")(tokens)
         is_token = None if self.pad is None else tokens != self.pad

@@ -16,6 +16,7 @@ from flax import linen as nn
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.models.rnn import Words
+from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.recurrent import Carry, Cell, Recurrent, RecurrentStack, StackCarry
 from jaxlab.nn.recurrent_kernels import step_cell
 
@@ -169,7 +170,7 @@ class Seq2SeqRNN(nn.Module):
             dense: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
             self.key = nn.Dense(self.width, **dense)
             self.readout = nn.Dense(self.width, **dense)
-        self.dropout = nn.Dropout(self.dropout_rate)
+        self.dropout = Dropout(self.dropout_rate)
 
     def __call__(
         self,

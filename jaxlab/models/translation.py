@@ -5,6 +5,8 @@ context)`, such as `Transformer` and `Seq2SeqRNN`.
 """
 
 import functools
+import re
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -27,6 +29,7 @@ def translate(
     bos: int = 1,
     eos: int = 2,
     pad: int = 0,
+    forbidden: Sequence[int] = (),
 ) -> Beams:
     """Search for the best target sequences of sources; to be called under `jax.jit`.
 
@@ -35,11 +38,12 @@ def translate(
         params: Its parameters.
         source: Tokens, each row ending in `eos`, then padding.
         max_new: Most tokens of a target, `eos` included.
-        beams: Hypotheses a row; 1 is greedy.
+        beams: Hypotheses a row; 1 is greedy, without a length penalty.
         length_penalty: See `beam_search`.
         bos: The token before every target.
         eos: The token after it.
         pad: The token that means nothing.
+        forbidden: Other tokens that never come, such as the unknown one.
     """
     variables = {"params": params}
     context, state = module.apply(variables, source, max_new, method="prepare")
@@ -52,8 +56,8 @@ def translate(
         max_new=max_new,
         eos=eos,
         pad=pad,
-        length_penalty=length_penalty,
-        forbidden=(pad, bos),
+        length_penalty=length_penalty if beams > 1 else 0.0,
+        forbidden=(pad, bos, *forbidden),
     )
 
 
@@ -78,12 +82,13 @@ def attention_weights(
     """
     variables = {"params": params}
     _, found = module.apply(variables, source, targets, mutable=["intermediates"])
-    looks = [
-        weights
+    looks = {
+        tuple(map(int, re.findall(r"\d+", path))): weights
         for path, weights in flat_paths(found).items()
         if "attention_weights" in path and "/attention/" not in path  # not to itself
-    ]
+    }
     if not looks:
         return None
-    last = looks[-1][-1] if looks[-1].ndim == 5 else looks[-1]  # scanned layers
+    last = looks[max(looks)]  # by number: block_9 comes before block_10
+    last = last[-1] if last.ndim == 5 else last  # scanned layers
     return last.mean(axis=1)

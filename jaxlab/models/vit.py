@@ -14,6 +14,7 @@ from jaxlab.core.typing import Array, Float
 from jaxlab.nn.activation import Activation
 from jaxlab.nn.attention import MultiHeadAttention
 from jaxlab.nn.blocks import TENSOR_RULES, Mlp
+from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.embed import patchify, sincos2d_positions
 from jaxlab.nn.norm import LayerNorm
 from jaxlab.nn.stack import Stack
@@ -97,7 +98,7 @@ class ViT(nn.Module):
         """
         self._check()
         x = self._embed(images.astype(self.dtype))
-        x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
+        x = Dropout(self.dropout_rate)(x, deterministic=not train)
         hidden_dim = self.hidden_dim or 4 * self.width
         block = {
             "width": self.width,

@@ -166,6 +166,11 @@ class MultiHeadAttention(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
+        if self.num_heads < 1 or self.num_kv_heads < 0:
+            raise InputError(
+                f"num_heads {self.num_heads} must be at least 1, and num_kv_heads "
+                f"{self.num_kv_heads} at least 0"
+            )
         if self.width % self.num_heads:
             raise InputError(
                 f"num_heads {self.num_heads} does not divide the width {self.width}"

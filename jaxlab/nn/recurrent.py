@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Bool, Float
+from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.recurrent_kernels import (
     GATES,
     Carry,
@@ -172,7 +173,7 @@ class RecurrentStack(nn.Module):
             for index in range(self.depth)
             for reverse in ((False, True) if self.bidirectional else (False,))
         ]
-        self.dropout = nn.Dropout(self.dropout_rate)
+        self.dropout = Dropout(self.dropout_rate)
 
     def __call__(
         self,

@@ -165,8 +165,8 @@ def load_params(folder: str | pathlib.Path, *, name: str = "") -> PyTree:
 
     Args:
         folder: A run folder, as printed at the end of a run.
-        name: Which field of the state: `params`, `ema`, `model_state`. By default what
-            the run was evaluated with: the average if one was kept, else `params`.
+        name: Which field of the state: `params`, `ema`, `model_state`. By default
+            the average of the parameters if one was kept, else `params`.
 
     Returns:
         Nested dictionaries of NumPy arrays.

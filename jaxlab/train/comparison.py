@@ -31,15 +31,19 @@ def train_all(
     Returns:
         By configuration its `name`, facts, metrics and `seconds` of training.
     """
-    rows = []
+    rows, run.was_finished = [], True
     for name, config in configs.items():
         options = config.run  # type: ignore[attr-defined]
         options = dataclasses.replace(options, run_dir=str(run.path / name))
         alone: Any = dataclasses.replace(config, run=options)  # type: ignore[type-var]
-        with RunFolder(run.experiment, alone) as part:
+        with RunFolder(
+            run.experiment, alone, free=run.free, resume_path=run.path
+        ) as part:
             metrics, facts = train(alone, part)
             part.finish(metrics, **facts)
             seconds = part.work["training_seconds"]
         rows.append({"name": name, **facts, **metrics, "seconds": seconds})
+        run.was_finished &= part.was_finished
+        run.earlier_seconds += part.earlier_seconds
     compared_curves(run.path, {name: run.path / name for name in configs}, metric)
     return rows

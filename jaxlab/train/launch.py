@@ -81,7 +81,8 @@ def parse(
     Args:
         config: The defaults.
         smoke: The defaults under `--smoke`.
-        recipes: The defaults under `--data NAME`, by name.
+        recipes: The defaults under `--data NAME`, by name; `*` is any name that is not
+            among them.
         program: How the program is called.
         description: Text above the flags in `--help`.
         args: The flags; by default, the process's.
@@ -91,15 +92,17 @@ def parse(
     """
     args = list(sys.argv[1:] if args is None else args)
     default = config
-    for name, recipe in (recipes or {}).items():
-        if f"--data={name}" in args or ("--data", name) in itertools.pairwise(args):
-            default = recipe
+    recipes = dict(recipes or {})
+    data = _value_of("--data", args)
+    if data is not None:
+        default = recipes.get(data, recipes.get("*", config))
     if "--smoke" in args:
         args.remove("--smoke")
         default = smoke
     hint = "--smoke starts from a tiny run of seconds instead."
-    if recipes:
-        hint += f" --data {', '.join(recipes)}: with settings of its own."
+    named = [name for name in recipes if name != "*"]
+    if named:
+        hint += f" --data {', '.join(named)}: with settings of its own."
     # Single line breaks are lost in the help: give commands a paragraph each.
     text = re.sub(r"\n+ *(?=python )", "\n\n", description.strip())
     output = io.StringIO()
@@ -116,6 +119,17 @@ def parse(
         if stop.code in (0, None):
             raise
         _fail(_one_line(output.getvalue()), 2)
+
+
+def _value_of(flag: str, args: list[str]) -> str | None:
+    """Give what follows a flag, the last time that it is given."""
+    found = None
+    for arg, following in itertools.zip_longest(args, args[1:]):
+        if arg == flag:
+            found = following
+        elif arg.startswith(f"{flag}="):
+            found = arg.partition("=")[2]
+    return found
 
 
 def _one_line(box: str) -> str:

@@ -262,7 +262,7 @@ class _Loop:
         self.folder.checkpoints.wait()
         raise Interrupted(
             f"stopped after step {done} of {self.steps} and saved it; the same command "
-            f"with --run-dir {self.folder.path} goes on from there",
+            f"with --run-dir {self.folder.resume_path} goes on from there",
             signum,
         )
 

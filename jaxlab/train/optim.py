@@ -92,8 +92,9 @@ def make_schedule(
     Raises:
         InputError: If a number does not fit.
     """
+    cosine = warmup_cosine(peak, steps, warmup_steps)  # checks the numbers
     if name == "cosine":
-        return warmup_cosine(peak, steps, warmup_steps)
+        return cosine
     warmup_steps = max(warmup_steps, 1)
     if name == "noam":
         return noam(1, warmup_steps, scale=peak * math.sqrt(warmup_steps))
@@ -108,7 +109,7 @@ def decay_mask(params: Params) -> PyTree:
     """
 
     def decays(path: tuple, leaf: jax.Array) -> bool:
-        return path_name(path).rsplit("/", 1)[-1] == "kernel"
+        return path_name(path).endswith("kernel")  # input_kernel of a recurrent layer
 
     return jax.tree_util.tree_map_with_path(decays, params)
 

@@ -38,7 +38,7 @@ def learning_curves(folder: pathlib.Path) -> pathlib.Path | None:
     figure = new_figure(3.6 * columns, 2.8 * lines)
     for position, name in enumerate(shown, 1):
         axes = figure.add_subplot(lines, columns, position)
-        for split in ("train", "valid", "test"):
+        for color, split in enumerate(("train", "test", "valid")):
             points = [
                 (row["step"], row[f"{split}/{name}"])
                 for row in rows
@@ -47,12 +47,13 @@ def learning_curves(folder: pathlib.Path) -> pathlib.Path | None:
             if points:
                 is_dotted = split != "train" and len(points) <= _MOST_DOTS
                 style = "o-" if is_dotted else "-"
-                axes.plot(*zip(*points, strict=True), style, label=split, markersize=3)
+                points = [*zip(*points, strict=True)]
+                look = {"label": split, "color": f"C{color}", "markersize": 3}
+                axes.plot(*points, style, **look)
         axes.set_title(name.replace("_", " "))
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
-        if len(axes.lines) > 1:
-            axes.legend()
+        axes.legend()
     return save_figure(figure, folder / "curves.png")
 
 
@@ -72,14 +73,15 @@ def compared_curves(
     figure = new_figure(9.0, 3.6)
     both = figure.subplots(1, 2, sharey=True)
     for name, run in runs.items():
-        rows, seconds, points = read_metrics(run), 0.0, []
-        for row in rows:
-            seconds = row.get("seconds", seconds)
-            if metric in row:
-                points.append((row["step"], seconds, row[metric]))
-        steps, times, values = zip(*points, strict=True)
-        both[0].plot(steps, values, "o-", label=name, markersize=3)
-        both[1].plot(times, values, "o-", label=name, markersize=3)
+        rows = read_metrics(run)
+        steps, values = zip(
+            *[(row["step"], row[metric]) for row in rows if metric in row], strict=True
+        )
+        timed = [(row["step"], row["seconds"]) for row in rows if "seconds" in row]
+        known, seconds = np.array([(0, 0.0), *timed]).T
+        times = np.interp(steps, known, seconds)
+        for axes, across in zip(both, (steps, times), strict=True):
+            axes.plot(across, values, "o-", label=name, markersize=3)
     for axes, label in zip(both, ("step", "seconds of training"), strict=True):
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)

@@ -60,13 +60,23 @@ class RunFolder:
     run: a second process on the folder is refused, and so is another configuration.
     """
 
-    def __init__(self, experiment: str, config: Any) -> None:
+    def __init__(
+        self,
+        experiment: str,
+        config: Any,
+        *,
+        free: tuple[str, ...] = (),
+        resume_path: str | pathlib.Path = "",
+    ) -> None:
         """Open or make the folder of a run.
 
         Args:
             experiment: Its name, such as `vit_cifar`.
             config: A frozen dataclass whose field `run` is a `RunOptions`; all other
                 fields define what the run computes.
+            free: Fields that may differ when the run is resumed, since they say what
+                happens after training.
+            resume_path: What `--run-dir` must name to resume, if it is not this folder.
 
         Raises:
             InputError: If the folder holds another run, or is in use.
@@ -75,6 +85,8 @@ class RunFolder:
         self._started = time.perf_counter()
         self._is_main = is_main_process()
         self.path = self._choose_path(self.options.run_dir)
+        self.resume_path = pathlib.Path(resume_path or self.path)
+        self.free = free
         self.earlier_seconds = 0.0  # of the sessions before this one
         self.was_finished = False  # before this session
         self._check_folder()
@@ -150,7 +162,7 @@ class RunFolder:
                     f"run folder {self.path} belongs to {found['experiment']}, not "
                     f"{self.experiment}; give another --run-dir"
                 )
-            different = _difference(found["config"], wanted)
+            different = _difference(found["config"], wanted, self.free)
             if different:
                 raise InputError(
                     f"run folder {self.path} holds another run: "
@@ -262,7 +274,9 @@ class RunFolder:
         # A value that cannot be used must not leave a folder that refuses the next.
         is_refused = kind is not None and issubclass(kind, InputError)
         if is_refused and self._is_new and self._is_main and self._rows is None:
-            shutil.rmtree(self.path)
+            parts = [file for file in self.path.glob("*/config.json")]
+            if not parts:  # runs below this one are worth keeping
+                shutil.rmtree(self.path)
 
 
 def read_metrics(folder: str | pathlib.Path) -> list[dict[str, Any]]:
@@ -283,11 +297,13 @@ def _as_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(fields))  # tuples become lists, as in the file
 
 
-def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def _difference(
+    found: dict[str, Any], wanted: dict[str, Any], free: tuple[str, ...]
+) -> list[str]:
     return [
         f"{name} is {found.get(name, 'absent')} there, "
         f"{wanted.get(name, 'absent')} here"
-        for name in sorted(found.keys() | wanted.keys())
+        for name in sorted((found.keys() | wanted.keys()) - set(free))
         if found.get(name, ...) != wanted.get(name, ...)
     ]
 

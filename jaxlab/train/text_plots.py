@@ -37,8 +37,9 @@ def attention_maps(
         zip(weights, sources, targets, strict=True), 1
     ):
         axes = figure.add_subplot(lines, columns, place)
-        shown = of[: len(target), : len(source)]
-        axes.imshow(shown, cmap="Blues", vmin=0, vmax=max(float(shown.max()), 1e-6))
+        axes.imshow(of[: len(target), : len(source)], cmap="Blues", vmin=0, vmax=1)
+        axes.set_xlabel("input")
+        axes.set_ylabel("output")
         axes.set_xticks(range(len(source)), map(_visible, source), rotation=90)
         axes.set_yticks(range(len(target)), map(_visible, target))
         axes.tick_params(labelsize=7, length=0)
@@ -56,6 +57,8 @@ def gradient_by_lag(
 ) -> pathlib.Path:
     """Draw how strongly the last output depends on each earlier input.
 
+    Relative to the last input: vectors of tokens have another scale in each model.
+
     Args:
         folder: Of the run.
         norms: By model, the mean norm of the derivative by the lag in tokens, from 0.
@@ -67,10 +70,11 @@ def gradient_by_lag(
     axes = figure.add_subplot()
     for name, values in norms.items():
         lags = np.arange(len(values))
-        shown = np.maximum(values, np.finfo(np.float32).tiny)  # zero has no logarithm
+        tiny = np.finfo(np.float32).tiny  # zero has no logarithm
+        shown = np.maximum(values / max(float(values[0]), tiny), tiny)
         axes.semilogy(lags, shown, label=name)
     axes.set_xlabel("lag in tokens")
-    axes.set_ylabel("norm of the gradient")
+    axes.set_ylabel("norm of the gradient, over that of lag 0")
     axes.set_title("how the last output depends on an input so many tokens before")
     axes.grid(alpha=0.3)
     axes.legend()

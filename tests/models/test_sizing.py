@@ -1,6 +1,5 @@
 """Tests of `jaxlab.models.sizing`."""
 
-import jax
 import jax.numpy as jnp
 import pytest
 
