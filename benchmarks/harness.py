@@ -72,7 +72,7 @@ def machine() -> dict[str, Any]:
         for line in _lines("/proc/cpuinfo")
         if line.startswith("model name")
     ]
-    peers = ("jax", "torch", "xgboost", "lightgbm", "sklearn")
+    peers = ("jax", "torch", "transformers", "xgboost", "lightgbm", "sklearn")
     modules = {name: sys.modules[name] for name in peers if name in sys.modules}
     return {
         "cpu": names[0] if names else platform.machine(),
