@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from jaxlab.core.errors import InputError
 from jaxlab.data.text import Text
 from jaxlab.data.text_windows import encode_text
 
@@ -27,3 +28,15 @@ def test_bits_count_characters_not_tokens():
     share = len(pairs.test.tokens) / len(TEXT.test)
     assert share < 1
     assert pairs.bits_per_character(math.log(2)) == pytest.approx(share)
+
+
+def test_words_have_no_bits_of_characters():
+    with pytest.raises(InputError, match="'word' loses spaces"):
+        encode_text(TEXT, 4, "word")
+
+
+def test_unknown_characters_are_counted():
+    text = Text("abc", "abcabcabc" * 4, "abcab", "abcx")
+    data = encode_text(text, 2)
+    assert data.unknown_rate == 0.25
+    assert "25.00% of the test unknown" in str(data)

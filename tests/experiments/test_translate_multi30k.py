@@ -107,7 +107,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(start, finish, tmp_path):
 def test_two_devices_make_the_curve_of_one(tmp_path):
     curves = []
     for mesh in ("data=1", "data=2"):
-        train(tmp_path / mesh, run={"mesh": mesh}, dropout_rate=0.0, batch_size=16)
+        train(tmp_path / mesh, run={"mesh": mesh}, num_buckets=3, eval_every=0)
         rows = read_metrics(tmp_path / mesh)
         curves.append([row["train/loss"] for row in rows if "train/loss" in row])
     np.testing.assert_allclose(*curves, atol=SUMS)
@@ -118,3 +118,23 @@ def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
     assert out == ""
     assert err.count("\n") == 1
     assert "--model" in err
+
+
+def test_what_cannot_be_is_told_before_training(tmp_path):
+    for wrong, message in (
+        ({"beams": 0}, "beams 0"),
+        ({"run": {"engine": "pmap"}}, "averages devices, not tokens"),
+        ({"run": {"mesh": "data=3"}}, "does not divide"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train(tmp_path / "run", **wrong)
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_searched_again_with_other_beams(tmp_path):
+    first = train(tmp_path / "run", beams=1)
+    summary = (tmp_path / "run" / "summary.json").read_text()
+    again = train(tmp_path / "run", beams=3)
+    assert first.keys() == again.keys()
+    assert (tmp_path / "run" / "summary.json").read_text() == summary

@@ -174,3 +174,17 @@ def test_torch_runs_our_parameters(rng, key, cell):
         expected, _ = module(torch.tensor(np.asarray(x)))
     outputs, _ = stack.apply(variables, x, train=False)
     assert relative_error(outputs, expected) < PARITY
+
+
+@pytest.mark.peer
+def test_a_safetensors_file_is_read(tmp_path):
+    torch = pytest.importorskip("torch")
+    save = pytest.importorskip("safetensors.torch").save_file
+    theirs = torch.nn.GRU(3, 4)
+    save(theirs.state_dict(), tmp_path / "gru.safetensors")
+    _, expected = load_torch_rnn(theirs.state_dict())
+    _, found = load_torch_rnn(tmp_path / "gru.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        load_torch_rnn(str(tmp_path / "broken.safetensors"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxlab.core.model import from_linen
-from jaxlab.models.generation import generate, gradients_of_tokens
+from jaxlab.models.generation import generate, generate_by_windows, gradients_of_tokens
 from jaxlab.models.rnn import RNNLM
 from jaxlab.models.transformer_lm import TransformerLM
 
@@ -65,3 +65,20 @@ def test_gradients_of_tokens_are_those_of_a_finite_difference(case, rng):
             squares += np.square(np.asarray(change, np.float64)).sum(-1)
         # Differences over .01 miss curvature and lose digits: percents.
         assert norms[lag] == pytest.approx(np.sqrt(squares).mean(), rel=0.05)
+
+
+@pytest.mark.slow
+def test_windows_go_on_from_what_was_drawn_last(case, key):
+    module, params = case
+    options = {"temperature": 0.0, "forbidden": (0,)}
+    drawn = jax.jit(
+        lambda params: generate_by_windows(
+            module, params, TOKENS, key=key, windows=3, **options
+        )
+    )(params)
+    assert drawn.shape == (2, 12)
+    prompt = TOKENS
+    for window in range(3):
+        found = generate(module, params, prompt, max_new=4, key=key, **options).tokens
+        np.testing.assert_array_equal(drawn[:, 4 * window : 4 * window + 4], found)
+        prompt = found

@@ -38,7 +38,7 @@ def test_greedy_translation_is_that_of_repeated_whole_calls(case):
     module, params = case
     found = jax.jit(
         lambda params: translate(
-            module, params, SOURCE, max_new=6, beams=1, length_penalty=0.0
+            module, params, SOURCE, max_new=6, beams=1, forbidden=(3,)
         ).best()
     )(params)
     whole = jax.jit(lambda targets: module.apply({"params": params}, SOURCE, targets))
@@ -46,7 +46,7 @@ def test_greedy_translation_is_that_of_repeated_whole_calls(case):
     targets[:, 0] = BOS
     for place in range(6):
         logits = np.array(whole(jnp.asarray(targets))[:, place])
-        logits[:, [0, BOS]] = -np.inf
+        logits[:, [0, BOS, 3]] = -np.inf
         targets[:, place + 1] = logits.argmax(-1)
     for row, length, expected in zip(
         np.asarray(found.tokens), np.asarray(found.lengths), targets[:, 1:], strict=True
@@ -70,3 +70,12 @@ def test_a_network_without_attention_has_no_weights(key):
     module = Seq2SeqRNN(VOCAB, width=8, attention="none")
     params = module.init(key, SOURCE, SOURCE)["params"]
     assert attention_weights(module, params, SOURCE, SOURCE) is None
+
+
+def test_the_last_layer_is_the_last_by_number(key):
+    module = TRANSFORMER.clone(decoder_depth=11)
+    params = module.init(key, SOURCE, SOURCE)["params"]
+    last = params["decoder"]["block_10"]["memory_attention"]["query"]
+    last["kernel"] = 0 * last["kernel"]  # all scores are alike
+    weights = attention_weights(module, params, SOURCE, SOURCE)
+    np.testing.assert_allclose(weights[0], 0.2, rtol=1e-6)

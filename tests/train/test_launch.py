@@ -128,3 +128,18 @@ def test_help_keeps_the_example_commands_apart(capsys):
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "python -m a    one" in lines
     assert "python -m b    two" in lines
+
+
+def test_any_other_name_may_have_a_recipe():
+    recipes = {"digits": Config(data="digits", steps=50), "*": Config(steps=70)}
+
+    def steps(*args):
+        options = {"smoke": SMOKE, "recipes": recipes, "program": "prog"}
+        return parse(Config(), args=[*args], **options).steps
+
+    assert steps() == Config().steps
+    assert steps("--data", "digits") == 50
+    assert steps("--data=digits") == 50
+    assert steps("--data", "a/folder") == 70
+    assert steps("--data", "digits", "--data", "a/folder") == 70
+    assert steps("--data", "a/folder", "--steps", "2") == 2

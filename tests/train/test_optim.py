@@ -35,11 +35,13 @@ def test_only_kernels_decay():
         "head": {"kernel": jnp.ones(2), "bias": jnp.ones(2)},
         "norm": {"scale": jnp.ones(2)},
         "pos_embed": jnp.ones(2),
+        "lstm": {"hidden_kernel": jnp.ones(2), "hidden_bias": jnp.ones(2)},
     }
     assert decay_mask(params) == {
         "head": {"kernel": True, "bias": False},
         "norm": {"scale": False},
         "pos_embed": False,
+        "lstm": {"hidden_kernel": True, "hidden_bias": False},
     }
 
 

@@ -11,6 +11,12 @@ from jaxlab.train.run_folder import RunFolder, RunOptions, read_metrics
 
 
 @dataclasses.dataclass(frozen=True)
+class Rate:
+    learning_rate: float
+    run: RunOptions
+
+
+@dataclasses.dataclass(frozen=True)
 class Nameless:
     run: RunOptions = RunOptions()
 
@@ -142,3 +148,24 @@ def test_a_folder_whose_first_write_was_cut_off_is_usable(open_run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json.part").write_text("{")
     open_run()
+
+
+def test_runs_below_a_refused_one_are_kept(open_run):
+    outer = open_run("outer")
+    with pytest.raises(InputError), outer:
+        inner = open_run("outer/inner")
+        inner.finish({"loss": 1.0})
+        inner.close()
+        raise InputError("a later part cannot be built")
+    assert (inner.path / "summary.json").exists()
+
+
+def test_fields_that_act_after_training_may_change(tmp_path):
+    def open_with(rate, free):
+        config = Rate(rate, RunOptions(run_dir=str(tmp_path / "run")))
+        return RunFolder("regression", config, free=free)
+
+    open_with(0.1, ()).close()
+    open_with(0.2, ("learning_rate",)).close()
+    with pytest.raises(InputError, match="learning_rate is 0.1 there, 0.2 here"):
+        open_with(0.2, ())
