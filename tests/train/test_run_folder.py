@@ -151,11 +151,10 @@ def test_a_folder_whose_first_write_was_cut_off_is_usable(open_run, tmp_path):
 
 
 def test_runs_below_a_refused_one_are_kept(open_run):
-    outer = open_run("outer")
-    with pytest.raises(InputError), outer:
-        inner = open_run("outer/inner")
-        inner.finish({"loss": 1.0})
-        inner.close()
+    outer, inner = open_run("outer"), open_run("outer/inner")
+    inner.finish({"loss": 1.0})
+    inner.close()
+    with pytest.raises(InputError, match="cannot be built"), outer:
         raise InputError("a later part cannot be built")
     assert (inner.path / "summary.json").exists()
 
@@ -167,5 +166,5 @@ def test_fields_that_act_after_training_may_change(tmp_path):
 
     open_with(0.1, ()).close()
     open_with(0.2, ("learning_rate",)).close()
-    with pytest.raises(InputError, match="learning_rate is 0.1 there, 0.2 here"):
+    with pytest.raises(InputError, match=r"learning_rate is 0\.1 there, 0\.2 here"):
         open_with(0.2, ())
