@@ -56,7 +56,7 @@ DRAW = ("temperature", "top_p")  # may change when a run is resumed
 class Config:
     data: str = "tinyshakespeare"  # python, or a .txt file
     seed: int = 0
-    steps: int = 2000  # updates
+    steps: int = 1000  # updates
     batch_size: int = 32  # windows an update, over all devices
     length: int = 128  # tokens of a window
     model: ModelName = "transformer"
@@ -78,7 +78,7 @@ class Config:
     precision: Precision = "float32"  # of the computation
     temperature: float = 0.8  # of the generated text
     top_p: float = 0.95  # least share of probability to draw from
-    eval_every: int = 500  # updates
+    eval_every: int = 250  # updates
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
 
 
