@@ -13,6 +13,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 LONGEST = {"jaxlab": 400, "experiments": 220}  # lines, jaxlab's to plan the cut at 300
 PEERS = {"torch", "tensorflow", "transformers", "safetensors"}
+PEERS |= {"ot", "ott"}
 PEERS |= {"xgboost", "lightgbm"}  # scikit-learn imports pandas where it is there
 VAGUE = {"utils", "util", "helpers", "common", "misc", "base", "manager"}
 

@@ -1,0 +1,141 @@
+"""The discrete problem solved exactly: plan and potentials."""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from jaxlab.core.errors import InputError
+from jaxlab.core.typing import Array, Float
+from jaxlab.transport.assignment import solve_assignment
+from jaxlab.transport.costs import power_cost
+from jaxlab.transport.measures import host_problem
+
+__all__ = ["ExactTransport", "Method", "solve_exact", "wasserstein"]
+
+Method = Literal["auto", "assignment", "highs"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactTransport:
+    """An optimal plan, sparse, and optimal potentials that prove it optimal.
+
+    Up to n + m - 1 pairs carry mass: `masses[k]` goes from `rows[k]` to `columns[k]`.
+    The potentials fulfil f_i + g_j <= C_ij to rounding, for points without mass too;
+    f_i is what one more unit of mass at i would cost.
+    """
+
+    value: float  # <P, C>
+    rows: np.ndarray  # int, ascending
+    columns: np.ndarray  # int
+    masses: np.ndarray  # float64, above 0
+    f: np.ndarray  # float64 [n]
+    g: np.ndarray  # float64 [m]
+
+    @property
+    def plan(self) -> np.ndarray:
+        """The plan as a matrix (n, m)."""
+        plan = np.zeros((len(self.f), len(self.g)))
+        plan[self.rows, self.columns] = self.masses
+        return plan
+
+
+def solve_exact(
+    cost: Float[Array | np.ndarray, "n m"],
+    a: Float[Array | np.ndarray, " n"] | None = None,
+    b: Float[Array | np.ndarray, " m"] | None = None,
+    method: Method = "auto",
+) -> ExactTransport:
+    """Find an optimal plan and optimal potentials, in float64 on the host.
+
+    Args:
+        cost: Any finite costs, below zero too.
+        a: Masses before; equal ones by default.
+        b: Masses after, of the same sum.
+        method: `assignment` (scipy's shortest augmenting paths; equal masses of as many
+            points on both sides), `highs` (scipy's linear programs), or the one that
+            fits.
+
+    Raises:
+        InputError: If a value is negative, not finite, of the wrong shape, the masses
+            differ, or the method does not fit.
+    """
+    cost, first, second = host_problem(cost, a, b)
+    is_assignment = len(first) == len(second) and _is_even(first) and _is_even(second)
+    if method == "assignment" and not is_assignment:
+        raise InputError(
+            "method 'assignment' needs as many points on both sides, of equal masses; "
+            "method 'auto' takes any"
+        )
+    if method == "assignment" or (method == "auto" and is_assignment):
+        columns, f, g = solve_assignment(cost)
+        rows, masses = np.arange(len(columns)), first
+    else:
+        rows, columns, masses, f, g = _solve_by_highs(cost, first, second)
+    value = float(masses @ cost[rows, columns])
+    return ExactTransport(value, rows, columns, masses, f, g)
+
+
+def _is_even(weights: np.ndarray) -> bool:
+    return bool((abs(weights - weights.mean()) <= 4e-16 * weights.mean()).all())
+
+
+def _solve_by_highs(
+    cost: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Solve the linear program with a sparse matrix; its duals are the potentials."""
+    from scipy import sparse
+    from scipy.optimize import linprog
+
+    n, m = cost.shape
+    system = sparse.vstack(
+        [
+            sparse.kron(sparse.eye_array(n), np.ones((1, m))),
+            sparse.kron(np.ones((1, n)), sparse.eye_array(m)),
+        ]
+    ).tocsr()
+    # The last equation follows from the others.
+    found = linprog(
+        cost.ravel(), A_eq=system[:-1], b_eq=np.concatenate([a, b])[:-1], method="highs"
+    )
+    if not found.success:
+        raise RuntimeError(f"HiGHS gave up: {found.message}")
+    plan = found.x.reshape(n, m)
+    rows, columns = np.nonzero(plan)
+    g = np.append(found.eqlin.marginals[n:], 0.0)
+    f = (cost - g[None, :]).min(1)  # feasible to the last bit
+    return rows, columns, plan[rows, columns], f, g
+
+
+def wasserstein(
+    x: Float[Array | np.ndarray, "n j"],
+    y: Float[Array | np.ndarray, "m j"],
+    a: Float[Array | np.ndarray, " n"] | None = None,
+    b: Float[Array | np.ndarray, " m"] | None = None,
+    *,
+    p: float = 1.0,
+    norm: float = 2.0,
+) -> float:
+    r"""Give the exact $W_p$ of two clouds of points, in float64.
+
+    $W_p = (\min_P \sum_{ij} P_{ij} \|x_i - y_j\|^p)^{1/p}$, a distance for p of 1 and
+    more.
+
+    Args:
+        x: Points.
+        y: Points.
+        a: Weights of x of sum 1; equal ones by default.
+        b: Weights of y.
+        p: At least 1.
+        norm: Order of the norm, 2 for Euclid's.
+
+    Raises:
+        InputError: As `solve_exact`, or for p below 1.
+    """
+    if p < 1:
+        raise InputError(
+            f"W_p is a distance for p of at least 1, not {p}; for smaller powers use "
+            "solve_exact(power_cost(x, y, p))"
+        )
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    return solve_exact(power_cost(x, y, p, norm), a, b).value ** (1 / p)
