@@ -98,7 +98,7 @@ def of_pot(
         )
 
     plan, log = call()
-    keep(name, plan, log["niter"])
+    keep(name, plan, log.get("niter", log.get("n_iter", -1)))  # named by the method
     return call
 
 
