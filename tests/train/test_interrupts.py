@@ -1,6 +1,5 @@
 """The first signal asks, the second one acts."""
 
-import os
 import signal
 import threading
 
@@ -9,21 +8,29 @@ import pytest
 from jaxlab.train.interrupts import Interrupts
 
 
+def send(signum):
+    """Send a signal to this thread, where Python acts on it before it returns.
+
+    To the process, another thread may take it, and this one acts on it later.
+    """
+    signal.raise_signal(signum)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_only_sets_a_flag(signum):
     before = signal.getsignal(signum)
     with Interrupts() as interrupts:
         assert interrupts.received is None
-        os.kill(os.getpid(), signum)
+        send(signum)
         assert interrupts.received == signum
     assert signal.getsignal(signum) is before
 
 
 def test_the_second_ctrl_c_acts_as_usual():
     with Interrupts():
-        os.kill(os.getpid(), signal.SIGINT)
+        send(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            send(signal.SIGINT)
 
 
 def test_handlers_return_after_an_error():
