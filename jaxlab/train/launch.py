@@ -102,7 +102,11 @@ def parse(
     hint = "--smoke starts from a tiny run of seconds instead."
     named = [name for name in recipes if name != "*"]
     if named:
-        hint += f" --data {', '.join(named)}: with settings of its own."
+        others = " or any other" if "*" in recipes else ""
+        hint += (
+            f" --data {', '.join(named)}{others}: with settings of its own, which "
+            "--help after it shows."
+        )
     # Single line breaks are lost in the help: give commands a paragraph each.
     text = re.sub(r"\n+ *(?=python )", "\n\n", description.strip())
     output = io.StringIO()
