@@ -17,6 +17,8 @@ from jaxlab.trees.metric import find_metric
 from jaxlab.trees.predict import predict_leaves, predict_raw
 from jaxlab.trees.sampling import goss, uniform_rows
 
+pytestmark = pytest.mark.slow  # many small programs to compile
+
 ROWS, FEATURES, CLASSES = 300, 4, 3
 CONFIG = Config(num_rounds=7, max_depth=3)  # one program for most tests
 # Float32 scores after some rounds, whose trees may come from rows in other numbers.

@@ -11,6 +11,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from jaxlab.core.errors import InputError
 from jaxlab.trees import GradientBoostingClassifier, GradientBoostingRegressor
 
+pytestmark = pytest.mark.slow  # many small programs to compile
+
 # Scores are sums of float32 leaves here and of float64 there: some 1e-7 a round.
 STAGED = 1e-5
 EXACT = 1e-6  # of a worked example: rounding of a few float32 sums

@@ -24,6 +24,8 @@ from jaxlab.trees.objective import (
 from jaxlab.trees.ranking import make_groups
 from jaxlab.trees.start import resolve, start, weighted_quantile
 
+pytestmark = pytest.mark.slow  # many small programs to compile
+
 CLOSE = {"rtol": 2e-5, "atol": 1e-6}  # some roundings of float32 near 1
 ROW_NAMES = [name for name in NAMES if not name.startswith("rank")]
 CLASSES = 3

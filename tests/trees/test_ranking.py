@@ -13,6 +13,8 @@ from jaxlab.trees.catalogue import find_objective
 from jaxlab.trees.ranking import make_groups
 from jaxlab.trees.start import start
 
+pytestmark = pytest.mark.slow  # many small programs to compile
+
 CLOSE = {"rtol": 2e-5, "atol": 2e-6}  # sums of some hundred float32 terms near 1
 SIZES = np.array([1, 5, 8, 9, 40, 3, 17, 64, 2])
 

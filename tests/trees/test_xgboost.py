@@ -18,6 +18,8 @@ from jaxlab.core.errors import InputError
 from jaxlab.trees import XGBoostClassifier, XGBoostRanker, XGBoostRegressor
 from jaxlab.trees.importance import importances
 
+pytestmark = pytest.mark.slow  # many small programs to compile
+
 PEER = 1e-5  # raw scores are sums of float32 leaves in both; measured up to 2e-6
 METRIC = 1e-5  # a float32 mean here, float64 there
 TIES = 1e-3  # of NDCG: equal scores stand in the order of rows here, averaged there
