@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ __all__ = [
     "check_config",
     "check_fields",
     "fill",
+    "fill_language_model",
     "looped",
     "merge_tied",
     "new_head",
@@ -223,6 +224,49 @@ def fill(
     if scan:
         params |= {name: stack_blocks(params[name]) for name in stacks}
     return network.clone(scan=scan), params
+
+
+def fill_language_model(
+    network: Network,
+    weights: Mapping[str, Any],
+    rules: Callable[[str], Sequence[Rule]],
+    *,
+    prefix: str,
+    table: str,
+    head: str,
+    ignore: Mapping[str, str],
+    scan: bool,
+) -> tuple[Network, Params]:
+    """Convert weights of a decoder alone, which may lack the prefix of a whole model.
+
+    Args:
+        network: A `TransformerLM` that does not scan.
+        weights: By key.
+        rules: The table, given the prefix.
+        prefix: Of the keys of a model with a head; a bare one has none.
+        table: Key of the table of tokens, after the prefix.
+        head: Key of the softmax's matrix, the same as the table where it is tied.
+        ignore: See `to_params`; keys after the prefix.
+        scan: Whether to stack the blocks.
+
+    Returns:
+        The network, scanned or not, and its parameters.
+
+    Raises:
+        InputError: See `to_params` and `merge_tied`.
+    """
+    found = prefix if any(key.startswith(prefix) for key in weights) else ""
+    if network.tie_softmax:
+        weights = merge_tied(weights, found + table, head)
+    return fill(
+        network,
+        [jax.ShapeDtypeStruct((1, 1), "int32")],
+        weights,
+        rules(found),
+        stacks=["decoder"],
+        scan=scan,
+        ignore={found + key: why for key, why in ignore.items()},
+    )
 
 
 def looped(network: Any, params: Params, *stacks: str) -> Params:

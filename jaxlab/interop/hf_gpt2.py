@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxlab.core.typing import Params
@@ -12,9 +11,8 @@ from jaxlab.interop.hf_files import (
     Source,
     check_config,
     check_fields,
-    fill,
+    fill_language_model,
     looped,
-    merge_tied,
     read_source,
 )
 from jaxlab.interop.table import (
@@ -85,17 +83,15 @@ def load_hf_gpt2(
     """
     weights, config = read_source(source, config, _DEFAULTS)
     network = TransformerLM(**{**_settings(config, _HEAD in weights), **fields})
-    prefix = _PREFIX if any(key.startswith(_PREFIX) for key in weights) else ""
-    if network.tie_softmax:
-        weights = merge_tied(weights, prefix + _TABLE, _HEAD)
-    return fill(
+    return fill_language_model(
         network,
-        [jax.ShapeDtypeStruct((1, 1), "int32")],
         _turned(weights),
-        _rules(prefix),
-        stacks=["decoder"],
+        _rules,
+        prefix=_PREFIX,
+        table=_TABLE,
+        head=_HEAD,
+        ignore=_IGNORED,
         scan=scan,
-        ignore={prefix + key: why for key, why in _IGNORED.items()},
     )
 
 
