@@ -20,12 +20,12 @@ install: .venv/all  ## make .venv with everything: to run, to test and to compar
 
 .venv/run: .venv/bin/python setup.cfg
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
-	@$(BIN)/python -m jaxlab.trees.native > /dev/null || true
+	@$(BIN)/python -m jaxlab.core.native > /dev/null || true
 	@touch $@
 
 .venv/all: .venv/bin/python setup.cfg
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
-	@$(BIN)/python -m jaxlab.trees.native > /dev/null || true
+	@$(BIN)/python -m jaxlab.core.native > /dev/null || true
 	@touch $@ .venv/run
 
 fmt: .venv/all  ## format the code and mend what can be mended

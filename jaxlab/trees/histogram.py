@@ -43,7 +43,7 @@ def choose(name: str = "auto") -> str:
         raise InputError(f"histogram implementation {name!r} is not one of {known}")
     if name == "native" and not has_native():
         raise InputError(
-            "the compiled kernels are not there; run python -m jaxlab.trees.native on "
+            "the compiled kernels are not there; run python -m jaxlab.core.native on "
             "a machine with a C++ compiler, or use implementation='xla'"
         )
     if name != "auto":

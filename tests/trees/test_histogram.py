@@ -135,5 +135,5 @@ def test_the_device_chooses_by_default(monkeypatch, backend, native, expected):
 
 def test_kernels_that_are_not_there_are_refused_with_the_way_out(monkeypatch):
     monkeypatch.setattr(histogram, "has_native", lambda: False)
-    with pytest.raises(InputError, match=r"python -m jaxlab.trees.native.*'xla'"):
+    with pytest.raises(InputError, match=r"python -m jaxlab.core.native.*'xla'"):
         choose("native")

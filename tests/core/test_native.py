@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from jaxlab.core import native
 from jaxlab.core.errors import InputError
-from jaxlab.trees import native
+from jaxlab.trees.native import has_native, library
 
 ROOT = pathlib.Path(__file__).parents[2]
 has_compiler = bool(os.environ.get("CXX") or shutil.which("g++"))
@@ -34,6 +35,11 @@ def start(script, **env):
     )
 
 
+def some_library():
+    """Give a library that has not been loaded yet."""
+    return native.NativeLibrary("trees", {}, "trees go without compiled kernels")
+
+
 @pytest.fixture
 def fake(tmp_path):
     """Give a compiler that only pretends, and what it has built."""
@@ -55,25 +61,25 @@ def fresh(monkeypatch, tmp_path):
 def test_kernels_are_there_where_a_compiler_is():
     if os.environ.get("JAXLAB_NATIVE") == "0":
         pytest.skip("turned off")
-    assert native.has_native()
-    assert native.library() is native.library()
+    assert has_native()
+    assert library() is library()
 
 
 @needs_compiler
 def test_what_is_built_is_not_built_again(monkeypatch):
-    path = native.build()
+    path = native.build_kernels("trees")
     assert path.is_file()
 
     def refuse(*_, **__):
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(native.subprocess, "run", refuse)
-    assert native.build() == path
+    assert native.build_kernels("trees") == path
 
 
 def test_a_built_kernel_stands_alone_in_its_folder(monkeypatch, fresh, fake):
     monkeypatch.setenv("CXX", str(fake[0]))
-    path = native.build()
+    path = native.build_kernels("trees")
     assert path.read_text() == "built"
     assert list(path.parent.iterdir()) == [path]
     assert fresh in path.parents
@@ -83,9 +89,9 @@ def test_without_a_compiler_the_way_out_is_told(monkeypatch, fresh):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(native.shutil, "which", lambda _: None)
     with pytest.raises(InputError, match=r"no C\+\+ compiler.*install g\+\+"):
-        native.build()
+        native.build_kernels("trees")
     with pytest.warns(UserWarning, match="without compiled kernels.*install g"):
-        assert native.library.__wrapped__() is None
+        assert some_library().load() is None
 
 
 def test_a_compiler_that_fails_is_quoted_and_nothing_is_left(
@@ -96,27 +102,27 @@ def test_a_compiler_that_fails_is_quoted_and_nothing_is_left(
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     with pytest.raises(InputError, match="cannot do it"):
-        native.build()
+        native.build_kernels("trees")
     with pytest.warns(UserWarning, match="cannot do it"):
-        assert native.library.__wrapped__() is None
+        assert some_library().load() is None
     assert not [file for file in fresh.rglob("*") if file.is_file()]
 
 
 def test_a_broken_library_is_no_library(monkeypatch, fresh, fake):
     monkeypatch.setenv("CXX", str(fake[0]))
     with pytest.warns(UserWarning, match="without compiled kernels"):
-        assert native.library.__wrapped__() is None  # text, not machine code
+        assert some_library().load() is None  # text, not machine code
 
 
 def test_a_compiler_that_is_not_there_is_no_crash(monkeypatch, fresh):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.warns(UserWarning, match="cannot be run.*name another in CXX"):
-        assert native.library.__wrapped__() is None
+        assert some_library().load() is None
 
 
 def test_kernels_can_be_turned_off(monkeypatch):
     monkeypatch.setenv("JAXLAB_NATIVE", "0")
-    assert native.library.__wrapped__() is None
+    assert some_library().load() is None
 
 
 @pytest.mark.slow
@@ -140,7 +146,7 @@ print(choose(), hashlib.sha256(bits).hexdigest())
         run.communicate()[0].split() for run in (on, off)
     )
     assert name_off == "xla"
-    assert name_on == ("native" if native.has_native() else "xla")
+    assert name_on == ("native" if has_native() else "xla")
     assert bits_on == bits_off
 
 
@@ -148,20 +154,21 @@ print(choose(), hashlib.sha256(bits).hexdigest())
 def test_two_processes_may_build_at_once(fake, tmp_path):
     compiler, log = fake
     env = {"CXX": str(compiler), "JAXLAB_CACHE": str(tmp_path / "cache")}
-    runs = [start(["-m", "jaxlab.trees.native"], **env) for _ in range(2)]
-    paths = {run.communicate()[0].strip() for run in runs}
+    runs = [start(["-m", "jaxlab.core.native"], **env) for _ in range(2)]
+    first, second = (run.communicate()[0].split() for run in runs)
     assert [run.returncode for run in runs] == [0, 0]
-    assert len(paths) == 1
-    path = pathlib.Path(paths.pop())
-    assert path.read_text() == "built"
-    assert list(path.parent.iterdir()) == [path]
-    assert log.read_text().split() in (["built"], ["built", "built"])
+    assert first == second
+    paths = list(map(pathlib.Path, first))
+    assert {path.name.partition("-")[0] for path in paths} >= {"trees"}
+    assert all(path.read_text() == "built" for path in paths)
+    assert set(paths[0].parent.iterdir()) == set(paths)
+    assert len(paths) <= len(log.read_text().split()) <= 2 * len(paths)
 
 
 @pytest.mark.slow
 def test_the_command_that_builds_says_why_it_cannot(tmp_path):
     env = {"CXX": "false", "JAXLAB_CACHE": str(tmp_path)}
-    run = start(["-m", "jaxlab.trees.native"], **env)
+    run = start(["-m", "jaxlab.core.native"], **env)
     out, error = run.communicate()
     assert run.returncode == 1
     assert not out
@@ -169,14 +176,17 @@ def test_the_command_that_builds_says_why_it_cannot(tmp_path):
     assert "Traceback" not in error
 
 
-def test_a_change_of_source_or_compiler_is_another_kernel(monkeypatch, tmp_path):
-    names = {native._fingerprint("g++"), native._fingerprint("clang++")}
-    copy = shutil.copytree(native._SOURCES, tmp_path / "kernels")
-    monkeypatch.setattr(native, "_SOURCES", copy)
-    assert native._fingerprint("g++") in names
-    with (copy / "split.h").open("a") as file:
-        file.write("// changed\n")
-    names.add(native._fingerprint("g++"))
+def test_a_change_of_source_compiler_or_processor_is_another_kernel(
+    monkeypatch, tmp_path
+):
+    sources = native._PACKAGES / "trees" / "kernels"
+    copy = shutil.copytree(sources, tmp_path / "kernels")
+    names = {native._fingerprint(name, sources) for name in ("g++", "clang++")}
+    assert native._fingerprint("g++", copy) in names
+    for file in ("split.h", "flags.txt"):
+        with (copy / file).open("a") as stream:
+            stream.write("// changed\n")
+        names.add(native._fingerprint("g++", copy))
     monkeypatch.setattr(native, "_processor", lambda: "another one")
-    names.add(native._fingerprint("g++"))
-    assert len(names) == 4
+    names.add(native._fingerprint("g++", copy))
+    assert len(names) == 5
