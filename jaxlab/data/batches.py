@@ -17,9 +17,9 @@ from jaxlab.core.batch import Rows
 from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import process_rows, replicate
 from jaxlab.core.typing import Batch
-from jaxlab.data.order import Order
 
 __all__ = [
+    "RowOrder",
     "Source",
     "evaluation_batches",
     "resident_batches",
@@ -41,8 +41,41 @@ class Source(Protocol):
         """Read examples by number, stacked: `{"image": uint8, "label": int32}`."""
 
 
+@runtime_checkable
+class RowOrder(Protocol):
+    """Which rows make each batch, by random access; must survive pickling."""
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch, over all devices; a batch may have a multiple of them."""
+
+    def __call__(self, step: int) -> np.ndarray:
+        """Give the row numbers of batch `step`, int32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Share:
+    """This process's part of a batch of any size: `start` to `stop` of `whole`."""
+
+    start: int
+    stop: int
+    whole: int
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        count = len(rows)
+        start, stop = count * self.start, count * self.stop
+        return rows[start // self.whole : stop // self.whole]
+
+
+def _share(batch_size: int, mesh: Mesh | None) -> _Share:
+    if mesh is None:
+        return _Share(0, 1, 1)
+    rows = process_rows(batch_size, mesh)
+    return _Share(rows.start, rows.stop, batch_size)
+
+
 def training_batches(
-    source: Source, order: Order, mesh: Mesh, workers: int | None = None
+    source: Source, order: RowOrder, mesh: Mesh, workers: int | None = None
 ) -> Callable[[int], Iterator[Batch]]:
     """Choose between the two paths.
 
@@ -70,7 +103,7 @@ def _fits(source: Source) -> bool:
 
 
 def resident_batches(
-    source: Source, order: Order, mesh: Mesh
+    source: Source, order: RowOrder, mesh: Mesh
 ) -> Callable[[int], Iterator[Batch]]:
     """Keep the data set on every device, and send only row numbers.
 
@@ -80,12 +113,12 @@ def resident_batches(
         A function from a step to the batches from that step on.
     """
     arrays = replicate(source.rows(np.arange(len(source))), mesh)
-    share = process_rows(order.batch_size, mesh)
+    share = _share(order.batch_size, mesh)
 
     def batches(start: int) -> Iterator[Batch]:
         step = start
         while True:
-            yield Rows(arrays, order(step)[share])
+            yield Rows(arrays, share.of(order(step)))
             step += 1
 
     return batches
@@ -96,19 +129,20 @@ class _BatchReader:
     """Batch t by random access, as grain wants it; this process's rows only."""
 
     source: Source
-    order: Order
-    share: slice
+    order: RowOrder
+    share: _Share
     start: int
 
     def __len__(self) -> int:
         return 2**40  # batches never end; grain wants a length
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return self.source.rows(self.order(self.start + int(index))[self.share])
+        rows = self.order(self.start + int(index))
+        return self.source.rows(self.share.of(rows))
 
 
 def streamed_batches(
-    source: Source, order: Order, mesh: Mesh | None = None, *, workers: int = 0
+    source: Source, order: RowOrder, mesh: Mesh | None = None, *, workers: int = 0
 ) -> Callable[[int], Iterator[Batch]]:
     """Read each batch when it is due, ahead of the step, through grain.
 
@@ -127,7 +161,7 @@ def streamed_batches(
     """
     if workers < 0:
         raise InputError(f"workers {workers} must be 0 (threads) or more (processes)")
-    share = slice(None) if mesh is None else process_rows(order.batch_size, mesh)
+    share = _share(order.batch_size, mesh)
 
     def batches(start: int) -> Iterator[Batch]:
         import grain

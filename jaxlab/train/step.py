@@ -20,7 +20,7 @@ from jaxlab.core.typing import (
 )
 from jaxlab.train.state import TrainState
 
-__all__ = ["LossFn", "Step", "make_train_step"]
+__all__ = ["LossFn", "Step", "average_params", "make_train_step", "mean_over"]
 
 # (params, model_state, batch, key) -> (loss, (model_state, metrics)); the loss and the
 # metrics are means over the batch.
@@ -80,7 +80,7 @@ def make_train_step(
         else:
             results = _accumulate(compute, accumulate_steps, state, batch, key)
         if axis_name is not None:
-            results = _mean_over(results, axis_name)
+            results = mean_over(results, axis_name)
         grads, model_state, metrics = results
         metrics["grad_norm"] = optax.tree.norm(grads)
         if schedule is not None:
@@ -94,7 +94,7 @@ def make_train_step(
                 params=params,
                 model_state=model_state,
                 opt_state=opt_state,
-                ema=_average(state.ema, params, state.step, ema_decay),
+                ema=average_params(state.ema, params, state.step, ema_decay),
             ),
             metrics,
         )
@@ -142,7 +142,9 @@ def _accumulate(
     return grads, model_state, jax.tree.map(jnp.mean, metrics)
 
 
-def _mean_over(results: tuple, axis_name: str) -> tuple:
+def mean_over(results: tuple, axis_name: str) -> tuple:
+    """Average what is not of whole numbers over a mapped axis."""
+
     def mean(leaf: Array) -> Array:
         inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
         return jax.lax.pmean(leaf, axis_name) if inexact else leaf
@@ -150,9 +152,13 @@ def _mean_over(results: tuple, axis_name: str) -> tuple:
     return jax.tree.map(mean, results)
 
 
-def _average(
+def average_params(
     ema: Params | None, params: Params, step: Array, decay: float
 ) -> Params | None:
+    """Move an average on to the parameters after update `step`; None stays None.
+
+    Early on, the decay is at most `(1 + step) / (10 + step)`.
+    """
     if ema is None:
         return None
     rate = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))

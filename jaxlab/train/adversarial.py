@@ -1,0 +1,293 @@
+"""Two players in one update: k steps of the critic, then one of the generator."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from jaxlab.core.errors import InputError
+from jaxlab.core.mesh import ShardingRules, init_sharded
+from jaxlab.core.model import Model
+from jaxlab.core.typing import (
+    Array,
+    Batch,
+    Key,
+    Metrics,
+    ModelState,
+    Params,
+    PyTree,
+    Scalar,
+)
+from jaxlab.losses.gan_recipes import Recipe
+from jaxlab.train.step import Step, average_params, mean_over
+
+__all__ = [
+    "AdversarialState",
+    "Optimizers",
+    "Player",
+    "PlayerLossFn",
+    "generator_params_to_evaluate",
+    "init_adversarial_state",
+    "make_adversarial_step",
+    "make_optimizers",
+]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Player:
+    """One of the two networks, with its optimiser.
+
+    Attributes:
+        params: What the optimiser updates.
+        model_state: What the network updates itself (batch statistics, vectors of
+            spectral normalisation).
+        opt_state: State of the optimiser.
+    """
+
+    # Not annotated as arrays: a tree of shapes or shardings has this type too.
+    params: Params
+    model_state: ModelState
+    opt_state: PyTree
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class AdversarialState:
+    """All that changes from step to step, and the key that does not.
+
+    Attributes:
+        step: Updates of the generator so far, an int32 scalar.
+        key: The run's base key; step t uses `fold_in(key, t)`.
+        generator: Makes rows of noise.
+        critic: Scores rows.
+        ema: Exponential moving average of the generator's parameters, or None.
+    """
+
+    step: Any
+    key: Any
+    generator: Player
+    critic: Player
+    ema: Params | None = None
+
+
+class Optimizers(NamedTuple):
+    """An optax transformation for each player."""
+
+    critic: optax.GradientTransformation
+    generator: optax.GradientTransformation
+
+
+# (params, model_state, other player, batch, key) -> (loss, (model_state, metrics)), of
+# the player whose parameters come first; the other's are constants.
+PlayerLossFn: TypeAlias = Callable[
+    [Params, ModelState, Player, Batch, Key[Array, ""]],
+    tuple[Scalar, tuple[ModelState, Metrics]],
+]
+
+
+def generator_params_to_evaluate(state: AdversarialState) -> Params:
+    """Give the generator's parameters to evaluate with: the average where it is kept.
+
+    Batch statistics are not averaged: those of `state.generator.model_state` go with
+    both.
+    """
+    return state.generator.params if state.ema is None else state.ema
+
+
+def make_optimizers(
+    recipe: Recipe, schedule: optax.Schedule, critic_steps: int | None = None
+) -> Optimizers:
+    """Make the optimisers of a recipe.
+
+    Args:
+        recipe: Names the method and its decays.
+        schedule: The learning rate by updates of the generator; it is the critic's
+            too, so that both end together.
+        critic_steps: Steps of the critic to an update, k; None: the recipe's.
+    """
+    steps = recipe.critic_steps if critic_steps is None else critic_steps
+
+    def make(rate: optax.Schedule) -> optax.GradientTransformation:
+        if recipe.optimizer == "adam":
+            return optax.adam(rate, recipe.b1, recipe.b2)
+        # As torch: epsilon outside the root.
+        return optax.rmsprop(rate, recipe.b2, eps=1e-8, eps_in_sqrt=False)
+
+    return Optimizers(make(lambda count: schedule(count // steps)), make(schedule))
+
+
+def init_adversarial_state(
+    generator: Model,
+    critic: Model,
+    optimizers: Optimizers,
+    key: Key[Array, ""],
+    mesh: Mesh,
+    z: Any,
+    x: Any,
+    labels: Any = None,
+    *,
+    rules: ShardingRules = (),
+    ema: bool = False,
+) -> AdversarialState:
+    """Start a run at step 0, laid over a mesh from the start.
+
+    Args:
+        generator: Takes noise (and labels).
+        critic: Takes rows (and labels).
+        optimizers: Of both.
+        key: The run's key; parameters and steps use different parts of it.
+        mesh: The mesh.
+        z: Example noise; values do not matter.
+        x: Example rows.
+        labels: Example labels, for networks that take them.
+        rules: Tensor-parallel rules of the networks.
+        ema: Keep a moving average of the generator, begun at the initial parameters.
+    """
+    z, x, given = jax.tree.map(jnp.asarray, (z, x, () if labels is None else (labels,)))
+
+    def init(key: Key[Array, ""]) -> AdversarialState:
+        generator_key, critic_key, step_key = jax.random.split(key, 3)
+        params, model_state = generator.init(generator_key, z, *given)
+        critic_params, critic_state = critic.init(critic_key, x, *given)
+        return AdversarialState(
+            step=jnp.zeros((), jnp.int32),
+            key=step_key,
+            generator=Player(params, model_state, optimizers.generator.init(params)),
+            critic=Player(
+                critic_params, critic_state, optimizers.critic.init(critic_params)
+            ),
+            ema=jax.tree.map(jnp.copy, params) if ema else None,
+        )
+
+    return init_sharded(init, mesh, key, rules=rules)
+
+
+def make_adversarial_step(
+    critic_loss_fn: PlayerLossFn,
+    generator_loss_fn: PlayerLossFn,
+    optimizers: Optimizers,
+    *,
+    batch_size: int,
+    constrain: Callable[[Params], Params] | None = None,
+    schedule: optax.Schedule | None = None,
+    ema_decay: float = 0.0,
+) -> Step:
+    """Make `step(state, batch) -> state, metrics`: k steps of the critic, then one.
+
+    How large k is, the batch says: it has `batch_size * k` rows, those of the k steps
+    side by side (row r of step i is row `r * k + i`), so that a batch laid over devices
+    stays where it is. A schedule of k is therefore a matter of the order of the data
+    (`jaxlab.data.critic_order`); each k is compiled once.
+
+    In the critic's steps nothing of the generator changes, statistics included, and in
+    the generator's nothing of the critic: what a loss function makes of the other
+    player's state is lost.
+
+    Args:
+        critic_loss_fn: Loss of the critic, given the generator; step i gets its rows.
+        generator_loss_fn: Loss of the generator, given the critic as the k steps left
+            it; gets the rows of the last of them, for their labels.
+        optimizers: Of both.
+        batch_size: Rows of a critic's step, over all devices.
+        constrain: Maps the critic's parameters to allowed ones before each of its
+            steps (`clip_weights`), as in the original code of WGAN.
+        schedule: If given, its value at each step is logged as `learning_rate`.
+        ema_decay: Decay of the moving average of the generator, where the state keeps
+            one; early on, at most `(1 + t) / (10 + t)`.
+
+    Returns:
+        The step. Metrics: `critic_loss`, `critic_grad_norm` and those of
+        `critic_loss_fn`, means over the k steps; `generator_loss`,
+        `generator_grad_norm` and those of `generator_loss_fn`. Called with `axis_name`
+        (the `pmap` engine does), it averages over that mapped axis.
+
+    Raises:
+        InputError: When called, if the rows are no multiple of `batch_size`.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size {batch_size} must be at least 1")
+    play_critic = _make_move(critic_loss_fn, optimizers.critic, "critic")
+    play_generator = _make_move(generator_loss_fn, optimizers.generator, "generator")
+
+    def step(
+        state: AdversarialState, batch: Batch, axis_name: str | None = None
+    ) -> tuple[AdversarialState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        if axis_name is not None:
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        shares = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+        parts = _split(batch, batch_size, shares)
+        critic_key, generator_key = jax.random.split(key)
+
+        def body(critic: Player, inputs: tuple) -> tuple[Player, Metrics]:
+            part, index = inputs
+            if constrain is not None:
+                critic = dataclasses.replace(critic, params=constrain(critic.params))
+            part_key = jax.random.fold_in(critic_key, index)
+            return play_critic(critic, state.generator, part, part_key, axis_name)
+
+        count = len(jax.tree.leaves(parts)[0])
+        critic, metrics = jax.lax.scan(body, state.critic, (parts, jnp.arange(count)))
+        last = jax.tree.map(lambda leaf: leaf[-1], parts)
+        generator, generator_metrics = play_generator(
+            state.generator, critic, last, generator_key, axis_name
+        )
+        metrics = jax.tree.map(jnp.mean, metrics) | generator_metrics
+        if schedule is not None:
+            metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
+        ema = average_params(state.ema, generator.params, state.step, ema_decay)
+        return (
+            AdversarialState(state.step + 1, state.key, generator, critic, ema),
+            metrics,
+        )
+
+    return step
+
+
+def _make_move(
+    loss_fn: PlayerLossFn, optimizer: optax.GradientTransformation, name: str
+) -> Callable[..., tuple[Player, Metrics]]:
+    """Make one update of one player against the other."""
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def move(
+        player: Player,
+        other: Player,
+        batch: Batch,
+        key: Key[Array, ""],
+        axis_name: str | None,
+    ) -> tuple[Player, Metrics]:
+        (loss, (model_state, metrics)), grads = grad_fn(
+            player.params, player.model_state, other, batch, key
+        )
+        results = grads, model_state, {f"{name}_loss": loss, **metrics}
+        if axis_name is not None:
+            results = mean_over(results, axis_name)
+        grads, model_state, metrics = results
+        metrics[f"{name}_grad_norm"] = optax.tree.norm(grads)
+        updates, opt_state = optimizer.update(grads, player.opt_state, player.params)
+        params = optax.apply_updates(player.params, updates)
+        return Player(params, model_state, opt_state), metrics
+
+    return move
+
+
+def _split(batch: Batch, batch_size: int, shares: int) -> Batch:
+    """Lay the rows of the k steps one behind another: (k, b, ...)."""
+
+    def split(array: Any) -> Any:
+        steps, rest = divmod(array.shape[0] * shares, batch_size)
+        if rest or not steps:
+            raise InputError(
+                f"a batch of {array.shape[0] * shares} rows is not made of critic "
+                f"steps of batch_size {batch_size}; give batch_size * k rows, as "
+                "CriticOrder does"
+            )
+        return array.reshape(-1, steps, *array.shape[1:]).swapaxes(0, 1)
+
+    return jax.tree.map(split, batch)
