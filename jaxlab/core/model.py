@@ -7,7 +7,11 @@ from flax import linen as nn
 
 from jaxlab.core.typing import Array, Key, ModelState, Params
 
-__all__ = ["Model", "from_linen"]
+__all__ = ["SPECTRAL", "Model", "from_linen"]
+
+# The collection of a state that holds the vectors of spectral normalisation: the one
+# state with which each row of a batch is still computed alone.
+SPECTRAL = "spectral"
 
 
 class InitFn(Protocol):

@@ -1,9 +1,10 @@
-"""What holds a critic's slope: gradient penalties, clipping, spectral normalisation.
+"""What holds a critic's slope: gradient penalties and clipping.
 
 The penalties take the critic as a function of rows, `scores = critic(x)`, with all else
 (parameters, labels) bound to it. **A row's score must depend on that row alone**, else
 the gradient of one row's score at that row is not what is penalised;
-`critic_of_rows` makes such a function of a model, or says why it cannot.
+`critic_of_rows` makes such a function of a model, or says why it cannot. (Spectral
+normalisation is `jaxlab.nn.spectral`.)
 """
 
 from collections.abc import Callable
@@ -13,11 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.model import Model
+from jaxlab.core.model import SPECTRAL, Model
 from jaxlab.core.typing import Array, Float, Key, ModelState, Params, PyTree, Scalar
 
 __all__ = [
-    "SPECTRAL",
     "clip_weights",
     "critic_of_rows",
     "dragan_penalty",
@@ -26,11 +26,7 @@ __all__ = [
     "interpolate",
     "r1_penalty",
     "r2_penalty",
-    "spectral_normalize",
-    "spectral_start",
 ]
-
-SPECTRAL = "spectral"  # the collection of `spectral_normalize`'s vectors
 
 
 def critic_of_rows(
@@ -48,7 +44,7 @@ def critic_of_rows(
         model: The critic.
         params: Its parameters.
         model_state: Its state: empty, or vectors of spectral normalisation alone, in
-            the collection `SPECTRAL`.
+            the collection `jaxlab.core.model.SPECTRAL`.
         key: For dropout.
         train: Passed on.
         options: Passed on, labels for example.
@@ -237,63 +233,3 @@ def clip_weights(params: PyTree, limit: float = 0.01) -> PyTree:
     if not limit > 0:
         raise InputError(f"the limit {limit} of clipping must be positive, say 0.01")
     return jax.tree.map(lambda leaf: jnp.clip(leaf, -limit, limit), params)
-
-
-def spectral_start(
-    key: Key[Array, ""], kernel: Float[Array, "*j d"]
-) -> Float[Array, " d"]:
-    """Draw the vector u for a kernel, of norm 1.
-
-    torch starts with 15 iterations: `spectral_normalize(kernel, u, 15)[1]`.
-    """
-    return _unit(jax.random.normal(key, kernel.shape[-1:]), 1e-12)
-
-
-def spectral_normalize(
-    kernel: Float[Array, "*j d"],
-    u: Float[Array, " d"],
-    num_iterations: int = 1,
-    eps: float = 1e-12,
-) -> tuple[Float[Array, "*j d"], Float[Array, " d"]]:
-    r"""Divide a kernel by its largest singular value $\sigma$, found by iteration.
-
-    A kernel of Flax has outputs last: (in, out), (height, width, in, out). It is read
-    as a matrix W of shape (out, rest), torch's with its columns in another order, which
-    changes neither $\sigma$ nor u: torch's `_u` can be passed. (Its `_v` is
-    $W^T u / |W^T u|$ and need not be kept.) Values are those of torch's
-    `parametrizations.spectral_norm`; u and v are constants to the derivative.
-
-    Args:
-        kernel: Of any float type; computed in float32 at least.
-        u: The state: pass on the one returned. Once for each step of the critic.
-        num_iterations: None (0) in evaluation and in the generator's step.
-        eps: Smallest norm to divide by.
-
-    Returns:
-        The kernel over $\sigma = u^T W v$, and the new u.
-
-    Raises:
-        InputError: If the number of iterations is negative.
-
-    References:
-        Miyato et al. 2018, https://arxiv.org/abs/1802.05957, algorithm 1.
-    """
-    if num_iterations < 0:
-        raise InputError(
-            f"{num_iterations} power iterations: must be 0 (keep u) or more"
-        )
-    wide = _wide(kernel)
-    matrix = wide.reshape(-1, kernel.shape[-1])  # the transpose of W
-    fixed, u = jax.lax.stop_gradient((matrix, u))
-    v = _unit(fixed @ u, eps)
-    for _ in range(num_iterations):
-        image = v @ fixed
-        # A kernel of zeros has no direction: u waits for one that has.
-        u = jnp.where((image == 0).all(), u, _unit(image, eps))
-        v = _unit(fixed @ u, eps)
-    sigma = jnp.maximum(v @ matrix @ u, eps)
-    return (wide / sigma).astype(kernel.dtype), u
-
-
-def _unit(x: Array, eps: float) -> Array:
-    return x / jnp.maximum(jnp.linalg.norm(x), eps)
