@@ -6,12 +6,14 @@ minimised, each by its own player; each is a mean over rows in float32 at least.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxlab.core.typing import Array, Float, Scalar
+from jaxlab.core.errors import InputError
+from jaxlab.core.model import SPECTRAL, Model
+from jaxlab.core.typing import Array, Float, Key, ModelState, Params, Scalar
 
 __all__ = [
     "ADVERSARIAL_LOSSES",
@@ -22,6 +24,7 @@ __all__ = [
     "minimax_discriminator",
     "minimax_generator",
     "non_saturating_generator",
+    "score_both",
     "wasserstein_critic",
     "wasserstein_generator",
 ]
@@ -132,3 +135,61 @@ ADVERSARIAL_LOSSES = {
     "hinge": AdversarialLoss(hinge_discriminator, wasserstein_generator),
     "wasserstein": AdversarialLoss(wasserstein_critic, wasserstein_generator),
 }
+
+
+def score_both(
+    critic: Model,
+    params: Params,
+    model_state: ModelState,
+    real: Float[Array, "b ..."],
+    fake: Float[Array, "m ..."],
+    *inputs: Any,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Any, Any, ModelState]:
+    """Let a critic in training score real rows and as many fake ones.
+
+    In one pass, so that vectors of spectral normalisation move once a step; but in two
+    with batch statistics, which are not to mix real and fake rows (Radford et al.
+    2016, https://arxiv.org/abs/1511.06434).
+
+    Args:
+        critic: From rows, and other inputs, to scores or a tree of outputs by row.
+        params: Its parameters.
+        model_state: Its state.
+        real: Rows of data.
+        fake: Rows of the generator.
+        inputs: Other inputs by row, the same for both: labels.
+        key: For dropout.
+
+    Returns:
+        Its outputs of real rows, of fake ones, and its new state.
+
+    Raises:
+        InputError: If there are not as many rows of both.
+    """
+    if real.shape != fake.shape:
+        raise InputError(
+            f"real rows of shape {real.shape} and fake ones of {fake.shape} must be as "
+            "many, of the same shape"
+        )
+    if set(model_state) - {SPECTRAL}:
+        keys = (None, None) if key is None else jax.random.split(key)
+        real_out, model_state = critic.apply(
+            params, model_state, real, *inputs, key=keys[0], train=True
+        )
+        fake_out, model_state = critic.apply(
+            params, model_state, fake, *inputs, key=keys[1], train=True
+        )
+        return real_out, fake_out, model_state
+
+    def join(first: Array, second: Array) -> Array:
+        # By turns: rows that lie on one device stay there.
+        both = jnp.stack([first, second.astype(first.dtype)], axis=1)
+        return both.reshape(-1, *first.shape[1:])
+
+    twice = [join(leaf, leaf) for leaf in inputs]
+    out, model_state = critic.apply(
+        params, model_state, join(real, fake), *twice, key=key, train=True
+    )
+    real_out = jax.tree.map(lambda leaf: leaf[::2], out)
+    return real_out, jax.tree.map(lambda leaf: leaf[1::2], out), model_state

@@ -21,10 +21,11 @@ al. 2016, https://arxiv.org/abs/1511.06434): Adam, 2e-4, 0.5 and 0.999.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float, Key, Scalar
 from jaxlab.losses.adversarial import ADVERSARIAL_LOSSES, AdversarialLoss
 from jaxlab.losses.lipschitz import dragan_penalty, gradient_penalty, r1_penalty
@@ -34,6 +35,7 @@ __all__ = [
     "Penalty",
     "Recipe",
     "RecipeName",
+    "find_recipe",
 ]
 
 Penalty: TypeAlias = Literal["none", "gp", "lp", "dragan", "r1"]
@@ -150,3 +152,25 @@ RECIPES: dict[RecipeName, Recipe] = {
         b2=0.99,
     ),
 }
+
+
+def find_recipe(name: str, **settings: Any) -> Recipe:
+    """Give a recipe, with some of its settings changed.
+
+    Args:
+        name: One of `RECIPES`.
+        settings: Fields of `Recipe`; 0 leaves the recipe's own.
+
+    Raises:
+        InputError: If there is no such recipe, or a number is below 0.
+    """
+    known: dict[str, Recipe] = {**RECIPES}
+    if name not in known:
+        raise InputError(f"loss {name!r} is not one of {', '.join(known)}")
+    for field, value in settings.items():
+        if value < 0:
+            raise InputError(
+                f"{field} {value} must be above 0, or 0 for that of {name!r}"
+            )
+    changed = {field: value for field, value in settings.items() if value}
+    return dataclasses.replace(known[name], **changed)

@@ -5,12 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlab.core.errors import InputError
+from jaxlab.core.model import SPECTRAL, Model
 from jaxlab.losses.adversarial import (
     ADVERSARIAL_LOSSES,
     minimax_discriminator,
     minimax_generator,
     non_saturating_generator,
+    score_both,
+    wasserstein_critic,
 )
+from jaxlab.transport.exact import wasserstein
 
 # Float32 means of a few numbers below 100.
 ROUNDING = 1e-6
@@ -109,3 +114,58 @@ def test_scores_of_low_precision_are_averaged_in_float32(name):
     assert loss.generator(scores).dtype == jnp.float32
     assert loss.generator(scores) == loss.generator(wide)
     assert loss.critic(scores, scores[:2]) == loss.critic(wide, wide[:2])
+
+
+@pytest.mark.parametrize("shift", [1.0, -0.5, 0.01, 0.0])
+def test_parallel_lines_are_near_for_wasserstein_alone(shift, rng):
+    """Arjovsky et al. 2017, example 1: W1 = |shift|, JS = log 2 unless it is 0."""
+    heights = rng.random(20)
+    x = np.stack([np.zeros(20), heights], axis=1)
+    y = np.stack([np.full(20, shift), rng.permutation(heights)], axis=1)
+    assert wasserstein(x, y) == pytest.approx(abs(shift), abs=1e-12)
+    # The critic that is linear across the lines finds it.
+    slope = -np.sign(shift)
+    estimate = -wasserstein_critic(
+        jnp.asarray(slope * x[:, 0]), jnp.asarray(slope * y[:, 0])
+    )
+    np.testing.assert_allclose(estimate, abs(shift), rtol=ROUNDING)
+    # The best discriminator is sure of each line, or cannot tell one from itself.
+    logits = jnp.full(20, 100.0 if shift else 0.0)
+    divergence = np.log(2) - minimax_discriminator(logits, -logits) / 2
+    np.testing.assert_allclose(divergence, np.log(2) if shift else 0, atol=ROUNDING)
+
+
+def rows_and_labels(key):
+    first, second = jax.random.split(key)
+    return jax.random.normal(first, (4, 3)), jax.random.normal(second, (4, 3))
+
+
+def counting_critic(state_name):
+    """A critic whose state counts its calls, and whose outputs tell rows and labels."""
+
+    def apply(params, model_state, x, labels, *, key=None, train=False):
+        calls = model_state[state_name] + train
+        return (x.sum(1) * params, labels), {state_name: calls}
+
+    return Model(lambda key, *inputs: None, apply)
+
+
+@pytest.mark.parametrize(("state_name", "calls"), [(SPECTRAL, 1), ("batch_stats", 2)])
+def test_real_and_fake_rows_share_a_pass_unless_batches_matter(key, state_name, calls):
+    real, fake = rows_and_labels(key)
+    labels = jnp.arange(4)
+    of_real, of_fake, state = score_both(
+        counting_critic(state_name), 2.0, {state_name: 0}, real, fake, labels
+    )
+    assert state == {state_name: calls}
+    np.testing.assert_allclose(of_real[0], 2 * real.sum(1), rtol=1e-6)
+    np.testing.assert_allclose(of_fake[0], 2 * fake.sum(1), rtol=1e-6)
+    np.testing.assert_array_equal(of_real[1], labels)
+    np.testing.assert_array_equal(of_fake[1], labels)
+
+
+def test_real_and_fake_rows_must_be_as_many(key):
+    real, fake = rows_and_labels(key)
+    critic = counting_critic(SPECTRAL)
+    with pytest.raises(InputError, match=r"\(4, 3\).*\(2, 3\).*as many"):
+        score_both(critic, 1.0, {SPECTRAL: 0}, real, fake[:2], jnp.arange(4))

@@ -1,5 +1,6 @@
 """Recipes: each penalty is the one it names, and the settings are the papers'."""
 
+import dataclasses
 import typing
 
 import jax
@@ -7,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlab.core.errors import InputError
 from jaxlab.losses.adversarial import ADVERSARIAL_LOSSES
-from jaxlab.losses.gan_recipes import RECIPES, RecipeName
+from jaxlab.losses.gan_recipes import RECIPES, RecipeName, find_recipe
 
 SUMS = 1e-6  # of 6 float32 numbers
 
@@ -55,3 +57,16 @@ def test_every_recipe_is_whole():
         assert (recipe.penalty == "none") == (recipe.penalty_weight == 0)
     assert [name for name, r in RECIPES.items() if r.spectral] == ["sn"]
     assert [name for name, r in RECIPES.items() if r.clip] == ["wgan-clip"]
+
+
+def test_settings_of_zero_are_the_recipes_own():
+    own = RECIPES["wgan-gp"]
+    found = find_recipe("wgan-gp", critic_steps=2, learning_rate=0, penalty_weight=0.0)
+    assert found == dataclasses.replace(own, critic_steps=2)
+
+
+def test_a_recipe_that_cannot_be_is_refused():
+    with pytest.raises(InputError, match=r"'wgan' is not one of .*wgan-gp"):
+        find_recipe("wgan")
+    with pytest.raises(InputError, match="critic_steps -1 must be above 0"):
+        find_recipe("gan", critic_steps=-1)
