@@ -14,6 +14,7 @@ from jaxlab.core.typing import Array, Float
 from jaxlab.nn.activation import Activation
 from jaxlab.nn.attention import MultiHeadAttention
 from jaxlab.nn.blocks import TENSOR_RULES, Mlp
+from jaxlab.nn.conv import Conv
 from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.embed import patchify, sincos2d_positions
 from jaxlab.nn.norm import LayerNorm
@@ -152,7 +153,7 @@ class ViT(nn.Module):
         x = images
         if self.stem == "conv":
             for index in range(2):
-                x = nn.Conv(
+                x = Conv(
                     self.width // 2, (3, 3), dtype=self.dtype, name=f"stem_{index}"
                 )(x)
                 x = nn.relu(x)

@@ -11,7 +11,8 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float
-from jaxlab.nn.conv_bilinear import Geometry, Pair, contract
+from jaxlab.nn.conv_bilinear import contract
+from jaxlab.nn.conv_forms import Geometry, Pair
 
 __all__ = ["Conv", "ConvTranspose", "Padding", "conv", "conv_transpose"]
 

@@ -1,4 +1,4 @@
-"""Tests of `jaxlab.nn.conv` and `jaxlab.nn.conv_bilinear`."""
+"""Tests of `jaxlab.nn.conv` and of what runs underneath."""
 
 import itertools
 
@@ -15,6 +15,8 @@ from jax.test_util import check_grads
 from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh, shard_batch
 from jaxlab.nn.conv import Conv, ConvTranspose, conv, conv_transpose
+from jaxlab.nn.conv_forms import ROLES, Geometry, by_xla, by_xla_on_cpu, others
+from jaxlab.nn.conv_native import by_native, suits_native
 
 # Sums of some hundred float32 products, in another order.
 ROUNDING = 1e-5
@@ -67,11 +69,10 @@ def penalty(f):
 
 
 @pytest.mark.parametrize(("rows", "columns", "size", "stride", "padding"), SHAPES)
-@pytest.mark.parametrize("batch", [1, 5])
 def test_values_and_derivatives_are_those_of_xla(
-    rng, batch, rows, columns, size, stride, padding
+    rng, rows, columns, size, stride, padding
 ):
-    x, kernel = draw(rng, batch, rows, columns, 3), draw(rng, *size, 3, 6)
+    x, kernel = draw(rng, 5, rows, columns, 3), draw(rng, *size, 3, 6)
 
     def ours(x, kernel):
         return conv(x, kernel, stride=stride, padding=padding)
@@ -90,6 +91,55 @@ def test_values_and_derivatives_are_those_of_xla(
 
     close(all_of(ours), all_of(theirs))
     close(ours(x, kernel), theirs(x, kernel))  # not jitted
+
+
+@pytest.mark.parametrize("form", ["native", "xla_on_cpu"])
+@pytest.mark.parametrize(
+    ("batch", "image", "kernel", "output", "stride", "before", "channels"),
+    [
+        # Full tiles and rests of them, in rows and lanes; rests above and below half.
+        (16, (6, 6), (3, 3), (6, 6), (1, 1), (1, 1), (32, 64)),
+        (13, (7, 5), (5, 4), (4, 2), (2, 3), (2, 1), (3, 70)),
+        (4, (8, 8), (4, 4), (4, 4), (2, 2), (1, 1), (70, 3)),
+        (33, (2, 3), (3, 1), (3, 2), (1, 2), (2, 0), (1, 1)),
+        (1, (4, 4), (4, 4), (1, 1), (1, 1), (0, 0), (17, 9)),
+        # A kernel that is larger than the image, and one that skips pixels.
+        (6, (2, 2), (5, 5), (2, 2), (1, 1), (2, 2), (8, 20)),
+        (6, (7, 8), (1, 2), (3, 2), (3, 4), (0, 0), (5, 40)),
+        # Pixels at the end are not read.
+        (5, (9, 9), (3, 3), (3, 3), (2, 2), (0, 1), (4, 4)),
+    ],
+)
+def test_each_form_of_each_map_is_that_of_xla(
+    rng, form, batch, image, kernel, output, stride, before, channels
+):
+    geometry = Geometry(image, kernel, output, stride, before)
+    arrays = {
+        "image": draw(rng, batch, *image, channels[0]),
+        "kernel": draw(rng, *kernel, *channels),
+        "output": draw(rng, batch, *output, channels[1]),
+    }
+    run = {"native": by_native, "xla_on_cpu": by_xla_on_cpu}[form]
+    if form == "native" and not suits_native("kernel", *list(arrays.values())[:2]):
+        pytest.skip("no C++ compiler")
+    for role in ROLES:
+        args = (role, *(arrays[other] for other in others(role)), geometry)
+        close(run(*args), by_xla(*args))
+
+
+def test_without_compiled_kernels_all_is_the_same(rng, monkeypatch):
+    x, kernel = draw(rng, 5, 7, 6, 3), draw(rng, 4, 3, 3, 6)
+
+    def run():
+        value = penalty(lambda *a: conv(*a, stride=(2, 1)))
+        lowered = jax.jit(jax.grad(value, (0, 1))).lower(x, kernel)
+        return lowered.as_text(), lowered.compile()(x, kernel)
+
+    with_kernels = run()
+    monkeypatch.setattr("jaxlab.nn.conv_bilinear.suits_native", lambda *_: False)
+    without = run()
+    assert "jaxlab_convolve" not in without[0]
+    close(without[1], with_kernels[1])
 
 
 def test_second_derivatives_are_those_of_finite_differences(rng):

@@ -11,8 +11,8 @@
 
 namespace jaxlab {
 
-// Rows are visited in the order of nodes: with pages of 4 kB each visit would look up
-// an address anew.
+// What is visited out of order, such as rows by tree nodes, would look up an address anew
+// at each visit if pages had 4 kB.
 template <typename T>
 class Buffer {
  public:
