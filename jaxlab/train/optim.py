@@ -11,8 +11,17 @@ from jax.typing import DTypeLike
 from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import path_name
 from jaxlab.core.typing import Params, PyTree
+from jaxlab.losses.lipschitz import clip_weights
 
-__all__ = ["Schedule", "adamw", "decay_mask", "make_schedule", "noam", "warmup_cosine"]
+__all__ = [
+    "Schedule",
+    "adamw",
+    "decay_mask",
+    "keep_within",
+    "make_schedule",
+    "noam",
+    "warmup_cosine",
+]
 
 Schedule: TypeAlias = Literal["cosine", "noam", "constant"]
 
@@ -151,3 +160,27 @@ def adamw(
         mu_dtype=mu_dtype,
     )
     return optax.chain(clip, update)
+
+
+def keep_within(limit: float) -> optax.GradientTransformation:
+    """Shorten updates so that every parameter stays in [-limit, limit].
+
+    The last of a chain. Weight clipping as a part of the optimiser: parameters are
+    within the limit after each update, where the authors of WGAN clip before the next.
+
+    Args:
+        limit: Above 0.
+
+    Raises:
+        InputError: If it is not.
+
+    References:
+        Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875, algorithm 1.
+    """
+    clip_weights({}, limit)  # checks the limit
+
+    def shorten(updates: PyTree, params: Params) -> PyTree:
+        moved = clip_weights(optax.apply_updates(params, updates), limit)
+        return jax.tree.map(jnp.subtract, moved, params)
+
+    return optax.stateless(shorten)

@@ -16,6 +16,7 @@ __all__ = [
     "farkas_alternative",
     "is_certificate",
     "is_solution",
+    "plan_within",
     "solve_dual_program",
     "solve_primal_program",
     "transport_system",
@@ -133,3 +134,32 @@ def is_certificate(
     if y.shape != b.shape:
         raise InputError(f"y has shape {y.shape}, b {b.shape}; they must be equal")
     return bool((A.T @ y >= -atol).all() and b @ y < -atol)
+
+
+def plan_within(
+    budget: float, cost: _Matrix, a: _Rows | None = None, b: _Columns | None = None
+) -> tuple[
+    Float[np.ndarray, "n m"] | None,
+    tuple[Float[np.ndarray, " n"], Float[np.ndarray, " m"]] | None,
+]:
+    r"""Find a plan that costs no more than the budget, or potentials that forbid it.
+
+    How Farkas gives strong duality: with the cost as one more equation,
+    $\langle P, C \rangle + s = $ budget, a certificate $(y, w)$ has $w > 0$, and
+    $(f, g) = -y / w$ are feasible potentials of a value above the budget. So every
+    value below the best plan's is reached by the dual.
+
+    Returns:
+        The plan and None, or None and (f, g).
+    """
+    cost, a, b = host_problem(cost, a, b)
+    n, m = cost.shape
+    system = np.zeros((n + m + 1, n * m + 1))
+    system[:-1, :-1] = transport_system(n, m)
+    system[-1] = np.append(cost.ravel(), 1.0)
+    found = farkas_alternative(system, np.concatenate([a, b, [budget]]))
+    if found.certificate is None:
+        assert found.solution is not None
+        return found.solution[:-1].reshape(n, m), None
+    y = -found.certificate[:-1] / found.certificate[-1]
+    return None, (y[:n], y[n:])

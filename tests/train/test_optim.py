@@ -7,7 +7,14 @@ import optax
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.train.optim import adamw, decay_mask, make_schedule, noam, warmup_cosine
+from jaxlab.train.optim import (
+    adamw,
+    decay_mask,
+    keep_within,
+    make_schedule,
+    noam,
+    warmup_cosine,
+)
 
 # Ten float32 updates in two orders of operations.
 UPDATES = 2e-6
@@ -106,3 +113,15 @@ def test_every_schedule_rises_to_the_peak(name):
     assert rates[9] == pytest.approx(0.3, rel=1e-5)
     ends = {"cosine": 0.0, "noam": 0.3 * np.sqrt(0.1), "constant": 0.3}
     assert rates[-1] == pytest.approx(ends[name], abs=1e-3)
+
+
+def test_parameters_are_kept_within_a_limit(rng):
+    params = {"kernel": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)}
+    grads = {"kernel": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)}
+    optimizer = optax.chain(optax.sgd(0.1), keep_within(0.3))
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    found = optax.apply_updates(params, updates)["kernel"]
+    wanted = np.clip(params["kernel"] - 0.1 * grads["kernel"], -0.3, 0.3)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    with pytest.raises(InputError, match=r"limit 0.0 of clipping must be positive"):
+        keep_within(0.0)

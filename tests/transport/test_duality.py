@@ -22,6 +22,7 @@ from jaxlab.transport.linear_programs import (
     farkas_alternative,
     is_certificate,
     is_solution,
+    plan_within,
     solve_dual_program,
     solve_primal_program,
     transport_system,
@@ -154,3 +155,47 @@ def test_unequal_masses_have_a_certificate():
     found = farkas_alternative(A, b)
     assert found.solution is None
     assert is_certificate(A, b, found.certificate)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_a_budget_has_a_plan_or_potentials_that_forbid_it(power):
+    cost = power_cost(PLACES[:, None], PLACES[:, None], power)
+    best = solve_exact(cost, BEFORE, AFTER).value
+    for budget in (best, best + 0.5):
+        plan, potentials = plan_within(budget, cost, BEFORE, AFTER)
+        assert potentials is None
+        assert is_feasible(plan, BEFORE, AFTER)
+        assert (plan * cost).sum() <= budget + 1e-9
+    for budget in (best - 1e-3, -1.0):
+        plan, (f, g) = plan_within(budget, cost, BEFORE, AFTER)
+        assert plan is None
+        assert is_dual_feasible(cost, f, g)
+        assert budget < BEFORE @ f + AFTER @ g <= best + 1e-9
+
+
+def test_the_best_potential_has_slope_one_along_the_ways_of_mass(rng):
+    """Gulrajani et al. 2017, proposition 1: f(x) - f(z) = |x - z| all along."""
+    x, y = rng.normal(size=(30, 2)), rng.normal(size=(30, 2)) + 1
+    found = solve_exact(power_cost(x, y))
+
+    def potential(z):
+        return c_transform(power_cost(y, z), found.g)
+
+    start, end = x[found.rows], y[found.columns]
+    lengths = np.linalg.norm(end - start, axis=1)
+    for share in (0.0, 0.3, 0.8, 1.0):
+        between = start + share * (end - start)
+        fall = potential(start) - potential(between)
+        np.testing.assert_allclose(fall, share * lengths, atol=1e-12)
+    # So the gradient there, where there is one, points from y to x and has length 1.
+    step, middle = 1e-6, (start + end) / 2
+    moves = step * np.eye(2)[:, None, :]
+    slopes = [
+        (potential(middle + m) - potential(middle - m)) / (2 * step) for m in moves
+    ]
+    ways = (start - end) / lengths[:, None]
+    np.testing.assert_allclose(np.stack(slopes, axis=1), ways, atol=1e-5)
+    # Elsewhere it is never steeper.
+    places = rng.normal(size=(40, 2)) * 2
+    steepest = lipschitz_constant(potential(places), power_cost(places, places))
+    assert steepest <= 1 + 1e-12
