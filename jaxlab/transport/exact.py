@@ -10,10 +10,13 @@ from jaxlab.core.typing import Array, Float
 from jaxlab.transport.assignment import solve_assignment
 from jaxlab.transport.costs import power_cost
 from jaxlab.transport.measures import host_problem
+from jaxlab.transport.simplex import is_even, solve_by_simplex
 
 __all__ = ["ExactTransport", "Method", "solve_exact", "wasserstein"]
 
-Method = Literal["auto", "assignment", "highs"]
+Method = Literal["auto", "simplex", "assignment", "highs"]
+
+_HIGHS_TOLERANCE = 1e-10  # absolute, the smallest that it takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,32 +55,38 @@ def solve_exact(
         cost: Any finite costs, below zero too.
         a: Masses before; equal ones by default.
         b: Masses after, of the same sum.
-        method: `assignment` (scipy's shortest augmenting paths; equal masses of as many
-            points on both sides), `highs` (scipy's linear programs), or the one that
-            fits.
+        method: `simplex` (on spanning trees, compiled), `assignment` (scipy's shortest
+            augmenting paths; equal masses of as many points on both sides), `highs`
+            (scipy's linear programs), or the fastest that fits: the first one, where
+            there is a compiler.
 
     Raises:
         InputError: If a value is negative, not finite, of the wrong shape, the masses
             differ, or the method does not fit.
+        RuntimeError: If the solver fails.
     """
     cost, first, second = host_problem(cost, a, b)
-    is_assignment = len(first) == len(second) and _is_even(first) and _is_even(second)
-    if method == "assignment" and not is_assignment:
+    can_assign = len(first) == len(second) and is_even(first) and is_even(second)
+    if method == "assignment" and not can_assign:
         raise InputError(
             "method 'assignment' needs as many points on both sides, of equal masses; "
             "method 'auto' takes any"
         )
-    if method == "assignment" or (method == "auto" and is_assignment):
+    found = None
+    if method in ("auto", "simplex"):
+        found = solve_by_simplex(cost, first, second)
+    if found is None and method == "simplex":
+        raise InputError(
+            "method 'simplex' needs a C++ compiler; 'auto' goes without one, slower"
+        )
+    if found is None and method != "highs" and can_assign:
         columns, f, g = solve_assignment(cost)
-        rows, masses = np.arange(len(columns)), first
-    else:
-        rows, columns, masses, f, g = _solve_by_highs(cost, first, second)
+        found = np.arange(len(columns)), columns, first, f, g
+    if found is None:
+        found = _solve_by_highs(cost, first, second)
+    rows, columns, masses, f, g = found
     value = float(masses @ cost[rows, columns])
     return ExactTransport(value, rows, columns, masses, f, g)
-
-
-def _is_even(weights: np.ndarray) -> bool:
-    return bool((abs(weights - weights.mean()) <= 4e-16 * weights.mean()).all())
 
 
 def _solve_by_highs(
@@ -95,8 +104,13 @@ def _solve_by_highs(
         ]
     ).tocsr()
     # The last equation follows from the others.
+    sides = ("primal_feasibility_tolerance", "dual_feasibility_tolerance")
     found = linprog(
-        cost.ravel(), A_eq=system[:-1], b_eq=np.concatenate([a, b])[:-1], method="highs"
+        cost.ravel(),
+        A_eq=system[:-1],
+        b_eq=np.concatenate([a, b])[:-1],
+        method="highs",
+        options=dict.fromkeys(sides, _HIGHS_TOLERANCE),
     )
     if not found.success:
         raise RuntimeError(f"HiGHS gave up: {found.message}")
