@@ -20,6 +20,7 @@ References:
     Miyato et al. 2018, https://arxiv.org/abs/1802.05957, table 3.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -54,7 +55,7 @@ NORMAL = nn.initializers.normal(0.02)
 HE = 2**0.5  # gain
 
 
-def _near_one(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+def _near_one(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
     """Draw scales from N(1, .02)."""
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 

@@ -12,6 +12,7 @@ References:
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -46,7 +47,7 @@ HE = nn.initializers.he_uniform()
 def _uniform(limit: float) -> nn.initializers.Initializer:
     """Draw from [-limit, limit]: pylearn2's `irange`."""
 
-    def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
         return jax.random.uniform(key, shape, dtype, -limit, limit)
 
     return init

@@ -8,7 +8,7 @@ An image of side `base * 2**n` is made by n doublings from `base`, which lies in
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -72,7 +72,7 @@ def glorot_uniform(gain: float = 1.0, stride: int = 1) -> nn.initializers.Initia
     convolutions are (ky, kx, in, out), those of transposed ones (ky, kx, out, in).
     """
 
-    def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
         *window, wide, narrow = shape
         taps = 1
         for size in window:
