@@ -1,0 +1,160 @@
+"""The article made runnable, as its user meets it."""
+
+import dataclasses
+import json
+import math
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from experiments import wasserstein_duality
+from jaxlab.train.checkpoint import load_params
+from jaxlab.train.run_folder import RunOptions, read_metrics
+
+# Float32 scores of size 3, summed over hundreds of rows, against float64.
+ROUNDING = 1e-5
+PICTURES = {"curves.png", "estimate.png", "sinkhorn.png", "worked_example.png"}
+DRAWN = PICTURES | {"plan.png", "potential.png"}
+
+
+def smoke(folder, **changes):
+    run = RunOptions(run_dir=str(folder), log_every=1)
+    return dataclasses.replace(wasserstein_duality.SMOKE, run=run, **changes)
+
+
+@pytest.mark.slow
+def test_smoke_leaves_everything_in_its_folder(tmp_path, capsys):
+    metrics = wasserstein_duality.main(smoke(tmp_path / "run"))
+    assert all(map(math.isfinite, metrics.values()))
+    assert metrics["critic_w1"] <= metrics["exact_w1"] + ROUNDING
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names >= DRAWN | {"config.json", "metrics.jsonl", "checkpoints"}
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["metrics"] == metrics
+    assert len(summary["routes"]) == 5
+    assert all(abs(row["W1"] - 1) < 1e-12 for row in summary["routes"])
+    metric, squared = summary["costs"]
+    for row, value, one in ((metric, 1.0, 1.0), (squared, 1.4, 1.0)):
+        assert row["primal"] == pytest.approx(value)
+        assert row["dual, f and g"] == pytest.approx(value)
+        assert row["g = -f"] == pytest.approx(one)
+    distances = summary["distances"][0]
+    assert distances["W1"] == pytest.approx(metrics["exact_w1"])
+    assert distances["W1 on a line"] == pytest.approx(metrics["exact_w1"])
+    above = [row["above exact"] for row in summary["entropies"]]
+    assert above == sorted(above, reverse=True)
+    assert 0 <= above[-1] < 1e-3 * metrics["exact_w1"]
+    printed = capsys.readouterr().out
+    assert "a plan of cost 1.0 or less? there is one" in printed
+    assert "a plan of cost 0.99 or less? no:" in printed
+    assert "9 from point 0 to 3, but 5 by way of 1" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("loss", "data"), [("wgan-clip", "plane"), ("sn", "gaussians"), ("wgan-lp", "file")]
+)
+def test_other_ways_to_hold_the_slope_and_other_samples(loss, data, tmp_path, rng):
+    drawn = DRAWN
+    if data == "file":
+        data, drawn = str(tmp_path / "rows.npz"), PICTURES  # too many coordinates
+        np.savez(data, x=rng.normal(size=(20, 3)), y=rng.normal(size=(24, 3)))
+    config = smoke(tmp_path / "run", loss=loss, data=data, clip_limit=0.02)
+    metrics = wasserstein_duality.main(config)
+    assert metrics["critic_w1"] <= metrics["exact_w1"] + ROUNDING
+    assert {path.name for path in (tmp_path / "run").glob("*.png")} == drawn
+    if loss == "wgan-clip":
+        leaves = [leaf for _, leaf in flat(load_params(tmp_path / "run"))]
+        assert max(abs(leaf).max() for leaf in leaves) <= 0.02 + 1e-8
+
+
+def flat(tree, path=()):
+    if not isinstance(tree, dict):
+        yield "/".join(path), np.asarray(tree)
+        return
+    for name, branch in tree.items():
+        yield from flat(branch, (*path, name))
+
+
+@pytest.mark.slow
+def test_the_critic_reaches_the_exact_distance_with_slope_one(tmp_path):
+    run = RunOptions(run_dir=str(tmp_path / "run"), log_every=50)
+    config = wasserstein_duality.Config(steps=2000, eval_every=0, run=run)
+    metrics = wasserstein_duality.main(config)
+    assert metrics["critic_gap"] >= 0.95 * metrics["exact_w1"]
+    assert metrics["line_slope"] <= 1.05
+    assert metrics["critic_slope"] <= 1.05
+    # Both at once: what is proved of the distance, whatever the slope.
+    assert 0.95 <= metrics["share"] <= 1 + ROUNDING
+    assert metrics["critic_gap"] / metrics["line_slope"] >= 0.95 * metrics["exact_w1"]
+
+
+def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
+    out, err = finish(start("--penalti", 4), code=2)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "did you mean --penalty?" in err
+
+
+@pytest.mark.slow
+def test_values_that_do_not_fit_end_with_one_line_and_code_2(start, finish, tmp_path):
+    for flags, message in (
+        (["--data", "circle"], "no two samples 'circle'"),
+        (["--penalty", -1.0], "penalty -1.0 and penalty_start 0.1"),
+        (["--loss", "wgan-clip", "--clip-limit", 0.0], "limit 0.0 of clipping"),
+    ):
+        folder = tmp_path / "run"
+        _, err = finish(start("--smoke", *flags, "--run-dir", folder), code=2)
+        assert err.count("\n") == 1
+        assert message in err
+        assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(
+    start, finish, tmp_path
+):
+    def flags(folder):
+        often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
+        return ["--smoke", "--loss", "sn", "--steps", 60, *often, "--run-dir", folder]
+
+    def stop_at(process, folder, step, signum):
+        while not (rows := read_metrics(folder)) or rows[-1]["step"] < step:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.005)
+        process.send_signal(signum)
+        return finish(process, {signal.SIGKILL: -9, signal.SIGINT: 130}[signum])
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(start(*flags(whole)))
+    first, second = random.randint(2, 12), random.randint(20, 32)
+    _, err = stop_at(start(*flags(broken)), broken, first, signal.SIGINT)
+    assert f"--run-dir {broken}" in err
+    stop_at(start(*flags(broken)), broken, second, signal.SIGKILL)
+    out, _ = finish(start(*flags(broken)))
+    assert "resumed from step" in out
+    expected, found = (dict(flat(load_params(folder))) for folder in (whole, broken))
+    assert expected.keys() == found.keys()
+    for name, leaf in expected.items():
+        np.testing.assert_array_equal(found[name], leaf, err_msg=f"{first=} {second=}")
+    rows = [
+        [(row["step"], row.get("train/loss"), row.get("test/share")) for row in of]
+        for of in map(read_metrics, (whole, broken))
+    ]
+    assert rows[0] == rows[1]
+    _, err = finish(start(*flags(broken), "--learning-rate", 0.5), code=2)
+    assert "learning_rate is 0.003 there, 0.5 here" in err
+
+
+@pytest.mark.slow
+def test_a_mesh_changes_the_order_of_sums_alone(tmp_path):
+    found = []
+    for mesh in ("data=1", "data=4"):
+        run = RunOptions(run_dir=str(tmp_path / mesh), mesh=mesh)
+        config = dataclasses.replace(wasserstein_duality.SMOKE, run=run)
+        found.append(wasserstein_duality.main(config))
+    one, four = found
+    assert four == pytest.approx(one, abs=1e-4)  # after six steps of Adam
