@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
 from jaxlab.interop.table import Rule, to_params
+from jaxlab.interop.torch_files import read_torch
 from jaxlab.nn.activation import Activation
 from jaxlab.nn.stack import stack_blocks, unstack_blocks
 
@@ -34,8 +35,12 @@ __all__ = [
 
 Network = TypeVar("Network", bound=nn.Module)
 
-# Weights by key, or a folder of them.
+# Weights by key, or a folder or file of them.
 Source = Mapping[str, Any] | str | os.PathLike[str]
+
+# What a folder of weights holds, whole or in shards; the first found counts, as in
+# transformers.
+_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 
 # Their names of activations to ours.
 ACTIVATIONS: dict[str, Activation] = {
@@ -55,8 +60,9 @@ def read_source(
 
     Args:
         source: Weights by key; or a folder that `save_pretrained` wrote, with
-            `config.json` and `model.safetensors`, whole or in shards; or the path of a
-            `.safetensors` file, with `config.json` beside it.
+            `config.json` and `model.safetensors`, whole or in shards (or
+            `pytorch_model.bin`, which older ones have); or the path of a file of
+            weights, see `read_weights`, with `config.json` beside it.
         config: The configuration; read from the folder if None.
         defaults: What transformers assumes where the configuration says nothing.
 
@@ -78,7 +84,12 @@ def read_source(
 
 
 def read_weights(source: Source) -> Mapping[str, Any]:
-    """Give weights by key, of a mapping, a `.safetensors` file or a folder of them.
+    """Give weights by key, of a mapping, a file or a folder of files.
+
+    Args:
+        source: Weights by key; a file of torch (`.pth`, `.pt`, `.bin`; read without
+            torch, see `read_torch`), an `.npz` file, or any other, which is to be one
+            of safetensors; or a folder, see `read_source`.
 
     Raises:
         InputError: If a file is missing, or cannot be read.
@@ -86,7 +97,7 @@ def read_weights(source: Source) -> Mapping[str, Any]:
     if isinstance(source, Mapping):
         return source
     path = Path(source)
-    return _read_safetensors(path) if path.is_file() else _read_folder(path)
+    return _read_file(path) if path.is_file() else _read_folder(path)
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -99,13 +110,32 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _read_folder(folder: Path) -> dict[str, np.ndarray]:
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file() or (folder / "model.safetensors").is_file():
-        return _read_safetensors(_file(folder, "model.safetensors"))
-    weights: dict[str, np.ndarray] = {}
-    for name in sorted(set(json.loads(index.read_text())["weight_map"].values())):
-        weights |= _read_safetensors(_file(folder, name))
-    return weights
+    for name in _FOLDER_FILES:
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return _read_file(folder / name)
+        if index.is_file():
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+            return {
+                key: weight
+                for shard in sorted(shards)
+                for key, weight in _read_file(_file(folder, shard)).items()
+            }
+    return _read_file(_file(folder, _FOLDER_FILES[0]))
+
+
+def _read_file(path: Path) -> dict[str, np.ndarray]:
+    if path.suffix in (".pth", ".pt", ".bin"):
+        return read_torch(path)
+    return _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+    except Exception as error:  # of many kinds
+        raise InputError(f"{path} cannot be read as npz ({error})") from None
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ every shape right, or nothing is converted: a weight that is silently left out g
 network that runs, and is wrong.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -170,6 +171,7 @@ def to_weights(params: Params, rules: Sequence[Rule]) -> dict[str, np.ndarray]:
     }
 
 
+@functools.cache
 def _regex(pattern: str) -> re.Pattern[str]:
     """Turn `a.{i}.b` to a regular expression with a named group of digits."""
     return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", re.escape(pattern)))
