@@ -1,0 +1,252 @@
+"""Steps of convolutional networks beside torch: WGAN-GP and an autoencoder.
+
+python -m benchmarks.gan
+python -m benchmarks.gan --parts critic --repeats 20
+"""
+
+import argparse
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from benchmarks.harness import Candidate, report, take_turns
+from jaxlab.core.host_memory import keep_freed_memory
+from jaxlab.core.mesh import make_mesh, shard_batch, use_cpu_devices
+from jaxlab.core.model import Model, from_linen
+from jaxlab.losses.lipschitz import critic_of_rows, gradient_penalty
+from jaxlab.models.gan_conv import CNNCritic, CNNGenerator
+from jaxlab.nn.conv import Conv, ConvTranspose
+from jaxlab.train.engine import compile_step
+from jaxlab.train.state import init_state
+from jaxlab.train.step import make_train_step
+
+try:
+    from benchmarks import torch_gan as peers
+except ImportError:
+    peers = None  # type: ignore[assignment]
+
+Call = Callable[[], Any]
+# By name: candidates, of which the first is the peer; floating-point operations of the
+# convolutions of a step, zeros of padding counted.
+Groups = dict[str, tuple[dict[str, Candidate], float]]
+
+SIZE, LATENT = 32, 128
+WIDTHS, GAN_BATCH = (32, 64), 64
+SONNET, SONNET_BATCH = (128, 32, 64), 32  # width, width of residuals, embedding
+MATMUL = 2048
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = {"critic": critic, "generator": generator, "autoencoder": autoencoder}
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
+    parser.add_argument("--repeats", type=int, default=15)
+    options = parser.parse_args()
+    keep_freed_memory()
+    use_cpu_devices("")
+    if peers is None:
+        print("torch is not installed: no peers")
+    groups: Groups = {}
+    for part in options.parts:
+        groups |= parts[part]()
+    _compare(groups, options.repeats)
+
+
+def critic() -> Groups:
+    """Steps of WGAN-GP's critic, whose penalty takes second derivatives."""
+    real, fake = _images(GAN_BATCH, 0), _images(GAN_BATCH, 1)
+    groups: Groups = {}
+    for width in WIDTHS:
+        first, others = _critic_flops(width)
+        # Forwards for three batches; backwards for two, but not to the images; the
+        # gradient of scores, and its own derivative by both of its factors.
+        flops = 8 * first + 10 * others
+        candidates = _candidates(
+            functools.partial(_jax_critic, width, real, fake),
+            peers and functools.partial(peers.critic_step, width, real, fake),
+        )
+        groups[f"WGAN-GP critic, DIM {width}"] = (candidates, flops)
+    return groups
+
+
+def generator() -> Groups:
+    """Steps of WGAN-GP's generator."""
+    z = np.random.default_rng(0).normal(size=(GAN_BATCH, LATENT)).astype(np.float32)
+    groups: Groups = {}
+    for width in WIDTHS:
+        first, others = _critic_flops(width)  # the generator's layers are as large
+        flops = 5 * (first + others)
+        candidates = _candidates(
+            functools.partial(_jax_generator, width, z),
+            peers and functools.partial(peers.generator_step, width, z),
+        )
+        groups[f"WGAN-GP generator, DIM {width}"] = (candidates, flops)
+    return groups
+
+
+def autoencoder() -> Groups:
+    """Steps of the autoencoder of Sonnet's VQ-VAE, without its codebook."""
+    images = _images(SONNET_BATCH, 0)
+    width, hidden, embedding = SONNET
+    half = width // 2
+    first = 2 * 16 * 16 * 16 * 3 * half
+    others = 2 * 8 * 8 * (2 * 16 * half * width + 9 * width * width)
+    others += 2 * 8 * 8 * 4 * (9 * width * hidden + hidden * width)
+    others += 2 * 8 * 8 * (embedding * width + 9 * embedding * width)
+    flops = 1.0 * SONNET_BATCH * (5 * first + 3 * others)
+    candidates = _candidates(
+        functools.partial(_jax_autoencoder, images),
+        peers and functools.partial(peers.autoencoder_step, SONNET, images),
+    )
+    return {"Sonnet autoencoder": (candidates, flops)}
+
+
+def _images(rows: int, seed: int) -> np.ndarray:
+    shape = (rows, SIZE, SIZE, 3)
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+def _critic_flops(width: int) -> tuple[float, float]:
+    """Give the operations of the first layer forwards, and of the others."""
+    first = 2.0 * GAN_BATCH * 16 * 16 * 25 * 3 * width
+    return first, 2.0 * GAN_BATCH * (8 * 8 * 25 * 2 + 4 * 4 * 25 * 8) * width * width
+
+
+def _candidates(
+    ours: Callable[[str], Call], theirs: Candidate | None
+) -> dict[str, Candidate]:
+    found: dict[str, Candidate] = {} if theirs is None else {"torch": theirs}
+    for mesh in dict.fromkeys(["data=1", f"data={jax.device_count()}"]):
+        found[f"jaxlab {mesh}"] = functools.partial(ours, mesh)
+    return found
+
+
+def _step(model: Model, loss_fn: Any, batch: Any, mesh_text: str, example: Any) -> Call:
+    """Compile a step of Adam and bind its state."""
+    mesh = make_mesh(mesh_text)
+    optimizer = optax.adam(1e-4, b1=0.5, b2=0.9)
+    state = init_state(model, optimizer, jax.random.key(0), mesh, example[:1])
+    step = compile_step(make_train_step(loss_fn, optimizer), state, mesh)
+    batch = shard_batch(batch, mesh)
+
+    def call() -> float:
+        nonlocal state
+        state, metrics = step(state, batch)
+        return float(metrics["loss"])
+
+    return call
+
+
+def _jax_critic(width: int, real: np.ndarray, fake: np.ndarray, mesh: str) -> Call:
+    model = from_linen(CNNCritic(width))
+
+    def loss_fn(params, model_state, batch, key):  # type: ignore[no-untyped-def]
+        score = critic_of_rows(model, params, model_state)
+        penalty = gradient_penalty(score, batch["real"], batch["fake"], key)
+        gap = score(batch["fake"]).mean() - score(batch["real"]).mean()
+        return gap + penalty, (model_state, {})
+
+    return _step(model, loss_fn, {"real": real, "fake": fake}, mesh, real)
+
+
+def _jax_generator(width: int, z: np.ndarray, mesh: str) -> Call:
+    judge = from_linen(CNNCritic(width))
+    judge_params, _ = judge.init(jax.random.key(1), _images(1, 0))
+    model = from_linen(CNNGenerator((SIZE, SIZE, 3), width))
+
+    def loss_fn(params, model_state, batch, key):  # type: ignore[no-untyped-def]
+        images, model_state = model.apply(params, model_state, batch["z"], train=True)
+        scores, _ = judge.apply(judge_params, {}, images)
+        return -scores.mean(), (model_state, {})
+
+    return _step(model, loss_fn, {"z": z}, mesh, z)
+
+
+class Residuals(nn.Module):
+    """Sonnet's stack of two residual layers."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width, hidden, _ = SONNET
+        for _ in range(2):
+            y = Conv(hidden)(nn.relu(x))
+            x = x + Conv(width, (1, 1))(nn.relu(y))
+        return nn.relu(x)
+
+
+class Autoencoder(nn.Module):
+    """Networks of Sonnet's VQ-VAE, without its codebook."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        width, _, embedding = SONNET
+        half = width // 2
+        x = nn.relu(Conv(half, (4, 4), (2, 2))(x))
+        x = nn.relu(Conv(width, (4, 4), (2, 2))(x))
+        x = Residuals()(Conv(width)(x))
+        x = Conv(width)(Conv(embedding, (1, 1))(x))
+        x = nn.relu(ConvTranspose(half, (4, 4), (2, 2))(Residuals()(x)))
+        return ConvTranspose(3, (4, 4), (2, 2))(x)
+
+
+def _jax_autoencoder(images: np.ndarray, mesh: str) -> Call:
+    model = from_linen(Autoencoder())
+
+    def loss_fn(params, model_state, batch, key):  # type: ignore[no-untyped-def]
+        x, _ = model.apply(params, model_state, batch["image"])
+        return jnp.square(x - batch["image"]).mean(), (model_state, {})
+
+    return _step(model, loss_fn, {"image": images}, mesh, images)
+
+
+def _compare(groups: Groups, repeats: int) -> None:
+    """Time all groups and the largest products of matrices by turns, and report."""
+    candidates: dict[str, Candidate] = {"XLA": _jax_matmul}
+    if peers is not None:
+        candidates["torch"] = functools.partial(peers.matmul, MATMUL)
+    for group, (some, _) in groups.items():
+        candidates |= {f"{group}: {name}": build for name, build in some.items()}
+    timings = take_turns(candidates, repeats)
+    rates = {
+        name: 2.0 * MATMUL**3 / timings[name].median
+        for name in ("XLA", "torch")
+        if name in timings
+    }
+    rows = []
+    for group, (some, flops) in groups.items():
+        of_group = {name: timings[f"{group}: {name}"] for name in some}
+        peer = of_group.get("torch")
+        rows += [
+            {
+                "step": f"{group}: {name}",
+                "cold_seconds": timing.cold,
+                "warm_seconds": timing.median,
+                "fastest_seconds": min(timing.warm),
+                "percent_of_peak": 100 * flops / timing.median / max(rates.values()),
+                "times_torch": peer.median / timing.median if peer else "-",
+            }
+            for name, timing in of_group.items()
+        ]
+    peaks = " and ".join(f"{rate / 1e9:.0f} by {name}" for name, rate in rates.items())
+    title = (
+        f"Steps of Adam on {SIZE} x {SIZE} images: WGAN-GP, batch {GAN_BATCH}, and an "
+        f"autoencoder, batch {SONNET_BATCH}; a product of {MATMUL} x {MATMUL} matrices "
+        f"runs at {peaks} GFLOP/s; peak is the faster one, and zeros of padding count"
+    )
+    report("gan", title, rows)
+
+
+def _jax_matmul() -> Call:
+    matrix = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
+    multiply = jax.jit(lambda a: a @ a)
+    return lambda: multiply(matrix).block_until_ready()
+
+
+if __name__ == "__main__":
+    main()
