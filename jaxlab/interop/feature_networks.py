@@ -1,0 +1,37 @@
+"""The network whose features measure generated images."""
+
+from jaxlab.core.model import from_linen
+from jaxlab.data.images import ImageData
+from jaxlab.interop.torch_inception import load_torch_inception
+from jaxlab.models.feature_classifier import FeatureClassifier
+from jaxlab.models.inception import Inception, inception_inputs
+from jaxlab.train.classifier import train_classifier
+from jaxlab.train.image_features import image_features
+from jaxlab.train.sample_scores import INCEPTION, Features
+
+__all__ = ["find_features"]
+
+
+def find_features(weights: str, data: ImageData) -> Features:
+    """Take Inception where its weights are given, else train a classifier of the data.
+
+    Scores carry the network's name, since those of different networks cannot be
+    compared. The classifier is trained once, on the training images alone, and kept.
+
+    Args:
+        weights: File of Inception's weights, see `load_torch_inception`; empty: the
+            classifier.
+        data: The images.
+
+    Raises:
+        InputError: If the weights cannot be read, or are not Inception's.
+    """
+    if weights:
+        inception, params = load_torch_inception(weights)
+        model = from_linen(inception, method=Inception.embed)
+        return image_features(INCEPTION, model, params, prepare=inception_inputs)
+    module = FeatureClassifier(len(data.class_names))
+    trained = train_classifier(from_linen(module), data)
+    model = from_linen(module, method=FeatureClassifier.embed)
+    name = "".join(c if c.isalnum() else "_" for c in data.name.rpartition("/")[2])
+    return image_features(f"{name}_classifier", model, trained.params)

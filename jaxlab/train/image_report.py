@@ -1,0 +1,149 @@
+"""What is measured and drawn of a generator of images, at any moment of its run."""
+
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlab.core.errors import InputError
+from jaxlab.core.model import Model
+from jaxlab.core.typing import Array
+from jaxlab.data.augment import to_unit_range
+from jaxlab.data.critic_order import CriticOrder
+from jaxlab.data.images import ImageData
+from jaxlab.train.adversarial import (
+    AdversarialState,
+    Player,
+    generator_params_to_evaluate,
+)
+from jaxlab.train.critic_report import critic_report
+from jaxlab.train.generated_images import ImageSampler
+from jaxlab.train.plots import image_grid
+from jaxlab.train.sample_scores import SCORES, Features, SampleScorer
+
+__all__ = ["ImageReport"]
+
+_MOST_REAL = 10_000  # images of the data that samples are compared with
+_SHOWN = 80  # images of a picture
+
+
+class ImageReport:
+    """Measures a critic on its last batch, and scores and draws generated images.
+
+    The images are those of the same latent rows at each moment. They are scored beside
+    the training images (at most 10,000); so are as many held-out images, once, which
+    tells what the scores of perfect samples would be.
+    """
+
+    def __init__(
+        self,
+        generator: Model,
+        critic: Model,
+        draw_latents: Callable[[Array, int], Array],
+        data: ImageData,
+        order: CriticOrder,
+        features: Features,
+        *,
+        num_samples: int = _MOST_REAL,
+        seed: int = 0,
+    ) -> None:
+        """Embed the real images, and draw the latent rows.
+
+        Args:
+            generator: From latent rows and labels to images in [-1, 1].
+            critic: From images and labels to scores, or a tuple that they come first
+                in.
+            draw_latents: From a key and a number to latent rows.
+            data: The images.
+            order: That of the training batches.
+            features: The network that embeds them.
+            num_samples: Images to score, at most as many as are held out.
+            seed: Of the latent rows.
+
+        Raises:
+            InputError: If there are to be no images.
+        """
+        if num_samples < 1:
+            raise InputError(f"num_samples {num_samples} must be at least 1")
+        count = min(num_samples, len(data.test))
+        labels = np.arange(count, dtype=np.int32) % len(data.class_names)
+        latents = draw_latents(jax.random.key(seed), count)
+        self._sample = ImageSampler(generator, latents, labels)
+        self._data, self._order = data, order
+        reference = np.arange(min(_MOST_REAL, len(data.train)))
+        self._scorer = SampleScorer(features, data.train.rows(reference)["image"])
+        self._held_out = data.test.rows(np.arange(count))["image"]
+
+        def score(player: Player, labels: Array, x: Array) -> Array:
+            out, _ = critic.apply(player.params, player.model_state, x, labels)
+            return out[0] if isinstance(out, tuple) else out
+
+        @jax.jit
+        def fakes(player: Player, labels: Array, key: Array) -> Array:
+            latents = draw_latents(key, len(labels))
+            return generator.apply(
+                player.params, player.model_state, latents, labels, train=True
+            )[0]
+
+        self._score, self._fakes = score, fakes
+
+    def __call__(
+        self,
+        state: AdversarialState,
+        folder: pathlib.Path,
+        *,
+        scores: tuple[str, ...] = ("fid",),
+    ) -> dict[str, float]:
+        """Measure and draw one moment.
+
+        Args:
+            state: Of the run.
+            folder: Where `samples.png` is written, and once more with the step in its
+                name.
+            scores: Of `SCORES`.
+
+        Returns:
+            What `critic_report` gives of the critic's last batch, and the scores.
+        """
+        step = int(state.step)
+        rows = self._order(max(step - 1, 0)).reshape(self._order.batch_size, -1)[:, -1]
+        batch = self._data.train.rows(rows)
+        noise, places = jax.random.split(jax.random.fold_in(state.key, step))
+        found = critic_report(
+            jax.tree_util.Partial(self._score, state.critic, batch["label"]),
+            to_unit_range(jnp.asarray(batch["image"])),
+            self._fakes(state.generator, batch["label"], noise),
+            places,
+        )
+        images = self._sample(
+            generator_params_to_evaluate(state), state.generator.model_state
+        )
+        for name in ("samples", f"samples-{step:06}"):
+            image_grid(folder / f"{name}.png", images[:_SHOWN], columns=10)
+        measured = self._scorer(images, scores=scores)
+        if set(scores) != set(SCORES):  # rows of one run: the sizes stay the same
+            measured = {k: v for k, v in measured.items() if not k.startswith("num_")}
+        return found | measured
+
+    def last(
+        self, state: AdversarialState, folder: pathlib.Path, start: dict[str, float]
+    ) -> dict[str, float]:
+        """Measure and draw the end of a run.
+
+        Args:
+            state: At the end.
+            folder: As above; `real.png` is written too, held-out images.
+            start: What this report gave of the beginning.
+
+        Returns:
+            As above, with all scores; beside the FID, with `_held_out` after its name
+            that of the held-out images and with `_untrained` that of the beginning.
+        """
+        image_grid(folder / "real.png", self._held_out[:_SHOWN], columns=10)
+        real = self._scorer(self._held_out, scores=("fid",))
+        found = self(state, folder, scores=SCORES)
+        for name in [name for name in real if name.startswith("fid")]:
+            found |= {f"{name}_held_out": real[name], f"{name}_untrained": start[name]}
+        return found

@@ -1,0 +1,109 @@
+"""GANs of images as their user meets them."""
+
+import dataclasses
+import json
+import math
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import wgan_cifar
+from jaxlab.train.checkpoint import load_params
+from jaxlab.train.run_folder import RunOptions, read_metrics
+
+OFTEN = RunOptions(log_every=1)
+
+
+def run_smoke(folder, **changes):
+    run = dataclasses.replace(OFTEN, run_dir=str(folder))
+    return wgan_cifar.main(dataclasses.replace(wgan_cifar.SMOKE, run=run, **changes))
+
+
+@pytest.mark.slow
+def test_smoke_leaves_everything_in_its_folder(tmp_path):
+    metrics = run_smoke(tmp_path / "run")
+    assert all(map(math.isfinite, metrics.values()))
+    fid = metrics["fid_digits_classifier"]
+    assert metrics["fid_digits_classifier_held_out"] < fid
+    assert metrics["critic_w1"] <= metrics["exact_w1"]
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    pictures = {"curves.png", "samples.png", "samples-000004.png", "real.png"}
+    assert names >= pictures | {"config.json", "metrics.jsonl", "checkpoints"}
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["metrics"] == metrics
+    rows = read_metrics(tmp_path / "run")
+    assert {"train/critic_loss", "train/penalty"} <= rows[0].keys()
+    assert {"test/exact_w1", "test/critic_slope"} <= rows[-1].keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "gan", "model": "dcgan"},
+        {"loss": "wgan-clip", "model": "mlp", "critic_steps": 1},
+        {"loss": "sn", "model": "sngan", "conditional": "projection"},
+        {"loss": "r1", "model": "dcgan", "conditional": "acgan"},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_every_kind_of_game_can_be_played(tmp_path, changes):
+    metrics = run_smoke(tmp_path / "run", steps=2, **changes)
+    assert all(map(math.isfinite, metrics.values()))
+    assert metrics["critic_w1"] <= metrics["exact_w1"]
+    critic = load_params(tmp_path / "run", name="critic")["params"]
+    if changes["loss"] == "wgan-clip":
+        # The last step of RMSprop comes after the last clipping; early ones are up to
+        # 1 / sqrt(1 - .99) times the rate.
+        limit = 0.01 + 10 * wgan_cifar.SMOKE.learning_rate
+        leaves = jax.tree.leaves(critic)
+        assert max(float(abs(leaf).max()) for leaf in leaves) < limit
+
+
+def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
+    out, err = finish(start("--loss", "wgan-pg"), code=2)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "wgan-gp" in err
+
+
+@pytest.mark.slow
+def test_values_that_do_not_fit_end_with_one_line_and_code_2(start, finish):
+    _, err = finish(start("--image-size", "9"), code=2)
+    assert err.count("\n") == 1
+    assert "9 x 9" in err
+    _, err = finish(start("--penalty-weight", "-1"), code=2)
+    assert err.startswith("error: penalty_weight -1")
+
+
+@pytest.mark.slow
+def test_a_run_stopped_by_a_signal_ends_as_if_it_had_not_been(start, finish, tmp_path):
+    def flags(folder):
+        often = ["--log-every", 1, "--save-every", 4, "--eval-every", 30]
+        return ["--smoke", "--steps", 30, *often, "--run-dir", folder]
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(start(*flags(whole)))
+    process = start(*flags(broken))
+    while not (rows := read_metrics(broken)) or rows[-1]["step"] < 7:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    finish(process, 130)
+    out, _ = finish(start(*flags(broken)))
+    assert "resumed from step" in out
+    for name in ("generator", "critic", "ema"):
+        leaves = zip(
+            *(jax.tree.leaves(load_params(f, name=name)) for f in (whole, broken)),
+            strict=True,
+        )
+        for expected, found in leaves:
+            np.testing.assert_array_equal(found, expected)
+    curves = [
+        [(row["step"], row.get("train/critic_loss")) for row in read_metrics(folder)]
+        for folder in (whole, broken)
+    ]
+    assert curves[0] == curves[1]
