@@ -11,6 +11,7 @@ import pytest
 from jaxlab.core.mesh import make_mesh, replicate
 from jaxlab.core.model import from_linen
 from jaxlab.core.pytree import flat_paths
+from jaxlab.models.feature_classifier import FeatureClassifier
 from jaxlab.models.rnn import RNNLM, RNNClassifier
 from jaxlab.models.rnn_seq2seq import Seq2SeqRNN
 from jaxlab.models.transformer import Transformer
@@ -40,6 +41,7 @@ SIZES = {"vocab_size": VOCABULARY, "width": 16, "num_heads": 2, "hidden_dim": 24
 TRANSFORMER = Transformer(**SIZES, encoder_depth=1, decoder_depth=1)
 LM = TransformerLM(**SIZES, depth=1, max_len=6)
 LLAMA = {"positions": "rotary", "norm": "rms", "act": "swiglu", "num_kv_heads": 1}
+CLASSIFIER = FeatureClassifier(num_classes=3, num_features=32, depth=1)
 BERT = TransformerEncoder(**SIZES, depth=1, max_len=6, pool="mean", num_classes=3)
 
 IMAGES = images(8, 8, 3)
@@ -49,6 +51,7 @@ MODELS = {
     "vit": (VIT, IMAGES),
     "vit_scan": (VIT.clone(scan=True, remat=True, drop_path_rate=0.1), IMAGES),
     "vit_map": (VIT.clone(pool="map", pos_embed="learned2d", stem="conv"), IMAGES),
+    "feature_classifier": (CLASSIFIER, IMAGES),
     "transformer": (TRANSFORMER, tokens(6), tokens(5)),
     "transformer_lm": (LM, tokens(6)),
     "transformer_lm_scan": (LM.clone(**LLAMA, depth=2, scan=True), tokens(6)),
