@@ -22,7 +22,7 @@ from flax import linen as nn
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float, Key
 from jaxlab.models import gan_conv, gan_mlp, gan_resnet
-from jaxlab.models.gan_parts import Conditional, NormKind, base_of
+from jaxlab.models.gan_parts import Conditional, NormKind, base_of, check_choice
 
 __all__ = ["GANS", "Family", "Gan", "Latent", "make_gan"]
 
@@ -146,6 +146,8 @@ def make_gan(
         critic_width = max(1, width * family.critic_width // family.width)
     latent_dim = family.latent_dim if latent_dim is None else latent_dim
     _check_sizes(name, shape, (width, critic_width, latent_dim))
+    check_choice("conditional", conditional, Conditional)
+    check_choice("norm", norm or "none", NormKind)
     generator = {"width": width, "dtype": dtype, **family.generator_options}
     critic = {"width": critic_width, "dtype": dtype, **family.critic_options}
     if name == "point":

@@ -9,7 +9,7 @@ An image of side `base * 2**n` is made by n doublings from `base`, which lies in
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ __all__ = [
     "NormKind",
     "Scores",
     "base_of",
+    "check_choice",
     "conv_layer",
     "dense_layer",
     "glorot_uniform",
@@ -58,6 +59,18 @@ def base_of(shape: tuple[int, ...]) -> tuple[int, int, int]:
             "resize, crop or pad them to a side of 8, 16, 28, 32, 48 or 64"
         )
     return rows >> doublings, columns >> doublings, doublings
+
+
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Check a word against a `Literal` type.
+
+    Raises:
+        InputError: If it is none of its words.
+    """
+    if value not in get_args(choices):
+        raise InputError(
+            f"{name} {value!r} is not one of {', '.join(get_args(choices))}"
+        )
 
 
 def leaky_relu(x: Array) -> Array:
@@ -150,8 +163,7 @@ class ImageNorm(nn.Module):
                 dtype=self.dtype,
                 name="layer",
             )(x)
-        if self.kind != "none":
-            raise InputError(f"norm {self.kind!r} is not one of batch, layer, none")
+        check_choice("norm", self.kind, NormKind)
         return x
 
 
@@ -215,11 +227,7 @@ class CriticHead(nn.Module):
         return scores
 
     def _check(self, labels: Array | None) -> None:
-        if self.conditional not in ("none", "acgan", "projection"):
-            raise InputError(
-                f"conditional {self.conditional!r} is not one of none, acgan, "
-                "projection"
-            )
+        check_choice("conditional", self.conditional, Conditional)
         if self.conditional != "none" and self.num_classes < 2:
             raise InputError(
                 f"conditional {self.conditional!r} needs num_classes of 2 or more, not "

@@ -23,7 +23,6 @@ from typing import Any, Literal, TypeAlias
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.gan_parts import (
     Conditional,
@@ -32,6 +31,7 @@ from jaxlab.models.gan_parts import (
     NormKind,
     Scores,
     base_of,
+    check_choice,
     conv_layer,
     glorot_uniform,
     to_images,
@@ -225,8 +225,7 @@ class ResNetCritic(nn.Module):
         Raises:
             InputError: If the shape cannot be halved to 4 to 7 rows.
         """
-        if self.pool not in ("mean", "sum"):
-            raise InputError(f"pool {self.pool!r} is not one of mean, sum")
+        check_choice("pool", self.pool, Pool)
         x = x.astype(self.dtype)
         for index, resample in enumerate(_critic_blocks(x.shape[1:])):
             x = ResidualBlock(
