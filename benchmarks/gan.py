@@ -69,7 +69,9 @@ def critic() -> Groups:
         flops = 8 * first + 10 * others
         candidates = _candidates(
             functools.partial(_jax_critic, width, real, fake),
-            peers and functools.partial(peers.critic_step, width, real, fake),
+            None
+            if peers is None
+            else functools.partial(peers.critic_step, width, real, fake),
         )
         groups[f"WGAN-GP critic, DIM {width}"] = (candidates, flops)
     return groups
@@ -84,7 +86,9 @@ def generator() -> Groups:
         flops = 5 * (first + others)
         candidates = _candidates(
             functools.partial(_jax_generator, width, z),
-            peers and functools.partial(peers.generator_step, width, z),
+            None
+            if peers is None
+            else functools.partial(peers.generator_step, width, z),
         )
         groups[f"WGAN-GP generator, DIM {width}"] = (candidates, flops)
     return groups
@@ -102,7 +106,9 @@ def autoencoder() -> Groups:
     flops = 1.0 * SONNET_BATCH * (5 * first + 3 * others)
     candidates = _candidates(
         functools.partial(_jax_autoencoder, images),
-        peers and functools.partial(peers.autoencoder_step, SONNET, images),
+        None
+        if peers is None
+        else functools.partial(peers.autoencoder_step, SONNET, images),
     )
     return {"Sonnet autoencoder": (candidates, flops)}
 
