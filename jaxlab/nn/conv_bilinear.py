@@ -42,7 +42,18 @@ def contract(result: Role, first: Array, second: Array, geometry: Geometry) -> A
             are added in float32 at least.
         geometry: The sizes.
     """
+    first, second = _vary_alike(first, second)
     return _contract_p.bind(first, second, result=result, geometry=geometry)
+
+
+def _vary_alike(*arrays: Array) -> list[Array]:
+    """Inside `jax.shard_map`: let all vary over the axes over which any does."""
+    varying = [jax.typeof(array).mat.varying for array in arrays]
+    axes = frozenset().union(*varying)
+    return [
+        lax.pcast(array, tuple(axes - own), to="varying") if axes - own else array
+        for array, own in zip(arrays, varying, strict=True)
+    ]
 
 
 def _abstract(first: Any, second: Any, *, result: Role, geometry: Geometry) -> Any:

@@ -214,6 +214,17 @@ def test_a_split_batch_stays_split(rng, mesh):
     assert "all-to-all" not in compiled.as_text()
 
 
+def test_gradients_inside_shard_map_are_added_up(rng):
+    x, kernel = draw(rng, 8, 5, 5, 2), draw(rng, 3, 3, 2, 4)
+
+    def gradient(x, kernel):
+        return jax.grad(lambda k: jnp.sin(conv(x, k)).sum())(kernel)
+
+    mesh = make_mesh("data=2")
+    run = jax.shard_map(gradient, mesh=mesh, in_specs=(P("data"), P()), out_specs=P())
+    close(jax.jit(run)(x, kernel), gradient(x, kernel))
+
+
 def test_a_layer_is_that_of_flax(rng, key):
     x = draw(rng, 2, 7, 8, 3)
     for options in (
