@@ -12,6 +12,7 @@ from jaxlab.core.mesh import make_mesh, replicate
 from jaxlab.core.model import from_linen
 from jaxlab.core.pytree import flat_paths
 from jaxlab.models.feature_classifier import FeatureClassifier
+from jaxlab.models.gan import make_gan
 from jaxlab.models.rnn import RNNLM, RNNClassifier
 from jaxlab.models.rnn_seq2seq import Seq2SeqRNN
 from jaxlab.models.transformer import Transformer
@@ -36,6 +37,16 @@ def tokens(length):
     return lambda rng: jnp.asarray(rng.integers(1, VOCABULARY, shape), jnp.int32)
 
 
+def latents(size):
+    """Give what draws latent rows."""
+    return lambda rng: jnp.asarray(rng.normal(size=(EXAMPLES, size)), jnp.float32)
+
+
+def labels(rng):
+    """Draw a class for each example."""
+    return jnp.asarray(rng.integers(0, 3, EXAMPLES), jnp.int32)
+
+
 VIT = ViT(num_classes=3, patch_size=4, width=16, depth=2, num_heads=2)
 SIZES = {"vocab_size": VOCABULARY, "width": 16, "num_heads": 2, "hidden_dim": 24}
 TRANSFORMER = Transformer(**SIZES, encoder_depth=1, decoder_depth=1)
@@ -43,6 +54,11 @@ LM = TransformerLM(**SIZES, depth=1, max_len=6)
 LLAMA = {"positions": "rotary", "norm": "rms", "act": "swiglu", "num_kv_heads": 1}
 CLASSIFIER = FeatureClassifier(num_classes=3, num_features=32, depth=1)
 BERT = TransformerEncoder(**SIZES, depth=1, max_len=6, pool="mean", num_classes=3)
+
+SMALL = {"width": 8, "latent_dim": 5}
+DCGAN = make_gan("dcgan", (8, 8, 3), **SMALL, extra_layers=1)
+CNN = make_gan("cnn", (16, 16, 3), **SMALL)
+SNGAN = make_gan("sngan", (8, 8, 3), **SMALL, conditional="projection", num_classes=3)
 
 IMAGES = images(8, 8, 3)
 
@@ -52,6 +68,12 @@ MODELS = {
     "vit_scan": (VIT.clone(scan=True, remat=True, drop_path_rate=0.1), IMAGES),
     "vit_map": (VIT.clone(pool="map", pos_embed="learned2d", stem="conv"), IMAGES),
     "feature_classifier": (CLASSIFIER, IMAGES),
+    "dcgan_generator": (DCGAN.generator, latents(5)),
+    "dcgan_critic": (DCGAN.critic, IMAGES),
+    "cnn_generator": (CNN.generator, latents(5)),
+    "cnn_critic": (CNN.critic, images(16, 16, 3)),
+    "sngan_generator": (SNGAN.generator, latents(5), labels),
+    "sngan_critic": (SNGAN.critic, IMAGES, labels),
     "transformer": (TRANSFORMER, tokens(6), tokens(5)),
     "transformer_lm": (LM, tokens(6)),
     "transformer_lm_scan": (LM.clone(**LLAMA, depth=2, scan=True), tokens(6)),
@@ -60,8 +82,12 @@ MODELS = {
     "rnn_classifier": (RNNClassifier(VOCABULARY, 3, width=16, cell="gru"), tokens(6)),
     "seq2seq_rnn": (Seq2SeqRNN(VOCABULARY, width=16), tokens(6), tokens(5)),
 }
-# A softmax does not change when all its scores move alike: no gradient but rounding.
-NO_GRADIENT = r"key/bias$"
+# No gradient but rounding: a softmax does not change when all its scores move alike,
+# nor a batch normalisation when a channel does.
+NO_GRADIENT = re.compile(
+    r"key/bias$|CNNGenerator/(input|up_\d)/bias$"
+    r"|ResNetGenerator/block_\d/(conv_\d|shortcut)/bias$"
+)
 
 # Relative to the largest value. Float32 programs of other fusion sum in another order.
 ORDER_OF_SUMS = 1e-5
@@ -78,24 +104,27 @@ def relative_error(ours, theirs):
 
 @pytest.fixture(params=MODELS)
 def case(request, rng):
-    """Give a module, a batch of inputs, and parameters that are all random."""
+    """Give a module, inputs, parameters that are all random, and its first state."""
     module, *draws = MODELS[request.param]
     inputs = [draw(rng) for draw in draws]
-    params, _ = jax.eval_shape(from_linen(module).init, jax.random.key(0), *inputs)
+    init = from_linen(module).init
+    params, state = jax.eval_shape(init, jax.random.key(0), *inputs)
+    if state:
+        state = jax.jit(lambda key: init(key, *inputs)[1])(jax.random.key(0))
 
     def draw_leaf(path, leaf):
         mean = path[-1].key == "scale"  # near 0 it would stop the gradients
         return jnp.asarray(mean + 0.2 * rng.normal(size=leaf.shape), leaf.dtype)
 
     params = jax.tree_util.tree_map_with_path(draw_leaf, params)
-    return module, inputs, params
+    return module, inputs, params, state
 
 
 @pytest.mark.slow  # eager, each operation is compiled by itself
 def test_init_and_apply_under_jit_equal_eager(case, key):
-    module, inputs, params = case
+    module, inputs, params, state = case
     model = from_linen(module)
-    eager, state = model.init(key, *inputs)
+    eager, _ = model.init(key, *inputs)
     jitted, _ = jax.jit(model.init)(jax.random.clone(key), *inputs)
     assert jax.tree.structure(eager) == jax.tree.structure(params)
     jax.tree.map(
@@ -108,9 +137,9 @@ def test_init_and_apply_under_jit_equal_eager(case, key):
 
 @pytest.mark.slow
 def test_bfloat16_gives_float32_close_to_float32(case):
-    module, inputs, params = case
+    module, inputs, params, state = case
     expected, got = (
-        jax.jit(from_linen(module.clone(dtype=dtype)).apply)(params, {}, *inputs)[0]
+        jax.jit(from_linen(module.clone(dtype=dtype)).apply)(params, state, *inputs)[0]
         for dtype in (jnp.float32, jnp.bfloat16)
     )
     assert got.dtype == jnp.float32
@@ -119,18 +148,18 @@ def test_bfloat16_gives_float32_close_to_float32(case):
 
 @pytest.mark.slow
 def test_all_gradients_are_finite_and_none_is_zero(case, key):
-    module, inputs, params = case
+    module, inputs, params, state = case
     model = from_linen(module)
 
     @jax.jit
     @jax.grad
     def gradients(params):
-        outputs, _ = model.apply(params, {}, *inputs, key=key, train=True)
+        outputs, _ = model.apply(params, state, *inputs, key=key, train=True)
         return (outputs**2).mean()
 
     for path, grad in flat_paths(gradients(params)).items():
         assert np.isfinite(grad).all(), path
-        if not re.search(NO_GRADIENT, path):
+        if not NO_GRADIENT.search(f"{type(module).__name__}/{path}"):
             # One entry at rest is a dead unit; a whole array is a missing wire.
             assert np.abs(grad).max() > 1e-6, path
 
@@ -153,7 +182,7 @@ def compiled_names():
 def test_four_devices_make_the_update_of_one_and_compile_once(
     case, key, compiled_names
 ):
-    module, inputs, params = case
+    module, inputs, params, state = case
     model, optimizer = from_linen(module), optax.sgd(0.1)
 
     def loss_fn(params, model_state, batch, key):
@@ -167,15 +196,15 @@ def test_four_devices_make_the_update_of_one_and_compile_once(
     results = []
     for devices in (1, 4):
         mesh = make_mesh(f"data={devices}")
-        start = TrainState(jnp.int32(0), key, params, {}, optimizer.init(params))
-        state = replicate(start, mesh)
-        compiled = compile_step(step, state, mesh)
+        start = TrainState(jnp.int32(0), key, params, state, optimizer.init(params))
+        train_state = replicate(start, mesh)
+        compiled = compile_step(step, train_state, mesh)
         compiled_names.clear()
-        state, metrics = compiled(state, batch)
+        train_state, metrics = compiled(train_state, batch)
         assert len(compiled_names) == 1
-        state, metrics = compiled(state, batch)
+        train_state, metrics = compiled(train_state, batch)
         assert len(compiled_names) == 1
-        results.append(jax.tree.map(np.asarray, (state.params, metrics)))
+        results.append(jax.tree.map(np.asarray, (train_state.params, metrics)))
     (updated, metrics), (others, other_metrics) = results
     assert relative_error(other_metrics["loss"], metrics["loss"]) < ORDER_OF_SUMS
     for path, leaf in flat_paths(updated).items():
