@@ -1,6 +1,6 @@
 """Losses as pure functions of outputs and targets, one family a file.
 
-`tokens` of sequences; `adversarial` of two players, `lipschitz` (penalties of a critic's
-slope, clipping) and `gan_recipes` (both by a method's name); `divergences` between
+`tokens` of sequences; `adversarial` of two players, `lipschitz` (penalties of a slope,
+clipping) and `gan_recipes` (both by a method's name); `divergences` between
 distributions.
 """
