@@ -24,9 +24,13 @@ from jaxlab.core.typing import Array, Float, Key
 from jaxlab.models import gan_conv, gan_mlp, gan_resnet
 from jaxlab.models.gan_parts import Conditional, NormKind, base_of, check_choice
 
-__all__ = ["GANS", "Family", "Gan", "Latent", "make_gan"]
+__all__ = ["GANS", "Family", "Gan", "ImageGan", "Latent", "make_gan"]
 
 Latent: TypeAlias = Literal["normal", "uniform"]
+# Those of `GANS` that make images.
+ImageGan: TypeAlias = Literal[
+    "mlp", "maxout", "dcgan", "cnn", "sngan_cnn", "resnet", "sngan"
+]
 
 
 class Gan(NamedTuple):

@@ -21,7 +21,9 @@ from jaxlab.train.adversarial import (
 from jaxlab.train.critic_report import critic_report
 from jaxlab.train.generated_images import ImageSampler
 from jaxlab.train.plots import image_grid
+from jaxlab.train.run_folder import read_metrics
 from jaxlab.train.sample_scores import SCORES, Features, SampleScorer
+from jaxlab.train.transport_plots import estimate_curves
 
 __all__ = ["ImageReport"]
 
@@ -134,7 +136,8 @@ class ImageReport:
 
         Args:
             state: At the end.
-            folder: As above; `real.png` is written too, held-out images.
+            folder: As above; written too are `real.png`, held-out images, and
+                `distance.png`, the critic's estimate beside the exact distance.
             start: What this report gave of the beginning.
 
         Returns:
@@ -142,6 +145,7 @@ class ImageReport:
             that of the held-out images and with `_untrained` that of the beginning.
         """
         image_grid(folder / "real.png", self._held_out[:_SHOWN], columns=10)
+        estimate_curves(folder / "distance.png", read_metrics(folder))
         real = self._scorer(self._held_out, scores=("fid",))
         found = self(state, folder, scores=SCORES)
         for name in [name for name in real if name.startswith("fid")]:

@@ -31,6 +31,7 @@ def test_smoke_leaves_everything_in_its_folder(tmp_path):
     assert metrics["critic_w1"] <= metrics["exact_w1"]
     names = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {"curves.png", "samples.png", "samples-000004.png", "real.png"}
+    pictures |= {"distance.png"}
     assert names >= pictures | {"config.json", "metrics.jsonl", "checkpoints"}
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["metrics"] == metrics
