@@ -4,23 +4,29 @@ Those of the toy script of Gulrajani et al. 2017,
 https://github.com/igul222/improved_wgan_training, `gan_toy.py`.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
+from jaxlab.core.mesh import AXES
 from jaxlab.core.typing import Array, Float, Key
 
 __all__ = [
     "EIGHT_GAUSSIANS",
     "TOY_DATA",
+    "TOY_MIXTURES",
     "TWENTY_FIVE_GAUSSIANS",
     "Mixture",
     "eight_gaussians",
     "sample_mixture",
     "swiss_roll",
+    "toy_batches",
     "twenty_five_gaussians",
 ]
 
@@ -95,3 +101,40 @@ TOY_DATA: dict[str, Callable[[Array, int], Array]] = {
     "25gaussians": twenty_five_gaussians,
     "swissroll": swiss_roll,
 }
+TOY_MIXTURES = {"8gaussians": EIGHT_GAUSSIANS, "25gaussians": TWENTY_FIVE_GAUSSIANS}
+
+_BATCHES = 0x746F79  # sets the keys of batches apart from others of the same seed
+
+
+def toy_batches(
+    sample: Callable[[Array, int], Array],
+    batch_size: int,
+    schedule: Callable[[int], int],
+    seed: int,
+    mesh: Mesh,
+) -> Callable[[int], Iterator[Array]]:
+    """Draw batches of fresh points on the devices, for `make_adversarial_step`.
+
+    Args:
+        sample: One of `TOY_DATA`, or its like.
+        batch_size: Points of a step of the critic, over all devices.
+        schedule: Its steps before each step of the generator (`CriticSchedule`).
+        seed: Batch t is a function of it and t, on any mesh.
+        mesh: The mesh that the points are laid over.
+
+    Returns:
+        A function from a step to the batches from that step on.
+    """
+    base = jax.random.fold_in(jax.random.key(seed), _BATCHES)
+
+    def draw(step: Array, count: int) -> Array:
+        return sample(jax.random.fold_in(base, step), count)
+
+    sharding = NamedSharding(mesh, P(AXES[:2]))
+    compiled = jax.jit(draw, static_argnums=1, out_shardings=sharding)
+
+    def batches(start: int) -> Iterator[Array]:
+        for step in itertools.count(start):
+            yield compiled(np.uint32(step), batch_size * schedule(step))
+
+    return batches

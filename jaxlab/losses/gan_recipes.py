@@ -1,7 +1,7 @@
 r"""Ways to train adversarial networks, by name, with the settings of their papers.
 
 A recipe says which losses, what holds the critic's slope, and which optimiser. Settings
-of `RECIPES` are those of images.
+of `RECIPES` are those of images; `TOY_RECIPES` are for points in the plane.
 
     minimax    Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, equation 1
     gan        the same, section 3 (non-saturating)
@@ -20,7 +20,7 @@ al. 2016, https://arxiv.org/abs/1511.06434): Adam, 2e-4, 0.5 and 0.999.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ from jaxlab.losses.lipschitz import dragan_penalty, gradient_penalty, r1_penalty
 
 __all__ = [
     "RECIPES",
+    "TOY_RECIPES",
     "Penalty",
     "Recipe",
     "RecipeName",
@@ -154,17 +155,37 @@ RECIPES: dict[RecipeName, Recipe] = {
 }
 
 
-def find_recipe(name: str, **settings: Any) -> Recipe:
+def _for_points(recipe: Recipe) -> Recipe:
+    weight = 0.1 if recipe.penalty in ("gp", "lp") else recipe.penalty_weight
+    steps = max(recipe.critic_steps, 5)
+    recipe = dataclasses.replace(recipe, penalty_weight=weight, critic_steps=steps)
+    if recipe.clip:  # by 0.01, the scores of a network of dense layers are all but 0
+        return dataclasses.replace(recipe, clip=0.1, learning_rate=1e-3)
+    return dataclasses.replace(
+        recipe, optimizer="adam", learning_rate=5e-3, b1=0.5, b2=0.9
+    )
+
+
+# For points in the plane: penalties, steps and Adam's decays of Gulrajani et al.'s
+# `gan_toy.py`; a larger learning rate, which is to fall to 0.
+TOY_RECIPES = {name: _for_points(recipe) for name, recipe in RECIPES.items()}
+
+
+def find_recipe(
+    name: str, *, recipes: Mapping[RecipeName, Recipe] | None = None, **settings: Any
+) -> Recipe:
     """Give a recipe, with some of its settings changed.
 
     Args:
-        name: One of `RECIPES`.
+        name: One of the recipes.
+        recipes: By name; None: `RECIPES`.
         settings: Fields of `Recipe`; 0 leaves the recipe's own.
 
     Raises:
         InputError: If there is no such recipe, or a number is below 0.
     """
-    known: dict[str, Recipe] = {**RECIPES}
+    chosen = RECIPES if recipes is None else recipes
+    known: dict[str, Recipe] = {str(key): value for key, value in chosen.items()}
     if name not in known:
         raise InputError(f"loss {name!r} is not one of {', '.join(known)}")
     for field, value in settings.items():

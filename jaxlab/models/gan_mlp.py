@@ -225,12 +225,15 @@ class PointGenerator(nn.Module):
         num_features: Coordinates of a point.
         width: Of a layer.
         depth: Layers.
+        max_bias: Biases of the layers start uniform up to this, not 0: units that bend
+            away from the origin too. torch's layers start so, the first with 0.7.
         dtype: Of the computation; parameters and points are float32.
     """
 
     num_features: int = 2
     width: int = 512
     depth: int = 3
+    max_bias: float = 0.0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -245,7 +248,11 @@ class PointGenerator(nn.Module):
         x = z.astype(self.dtype)
         for index in range(self.depth):
             x = nn.Dense(
-                self.width, kernel_init=HE, dtype=self.dtype, name=f"dense_{index}"
+                self.width,
+                kernel_init=HE,
+                bias_init=_uniform(self.max_bias),
+                dtype=self.dtype,
+                name=f"dense_{index}",
             )(x)
             x = nn.relu(x)
         return nn.Dense(self.num_features, kernel_init=GLOROT, name="out")(
@@ -260,12 +267,14 @@ class PointCritic(nn.Module):
         width: Of a layer.
         depth: Layers.
         spectral: Spectral normalisation of all layers.
+        max_bias: As of `PointGenerator`.
         dtype: Of the computation; parameters and scores are float32.
     """
 
     width: int = 512
     depth: int = 3
     spectral: bool = False
+    max_bias: float = 0.0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -281,7 +290,11 @@ class PointCritic(nn.Module):
         x = x.astype(self.dtype)
         for index in range(self.depth):
             x = dense(
-                self.width, kernel_init=HE, dtype=self.dtype, name=f"dense_{index}"
+                self.width,
+                kernel_init=HE,
+                bias_init=_uniform(self.max_bias),
+                dtype=self.dtype,
+                name=f"dense_{index}",
             )(x)
             x = nn.relu(x)
         head = dense(1, kernel_init=GLOROT, name="out")  # in float32 whatever the rest

@@ -125,6 +125,7 @@ class SpectralDense(nn.Module):
             true while training.
         dtype: Of the computation; parameters and normalisation are float32.
         kernel_init: Of the kernel (in, out).
+        bias_init: Of the bias.
     """
 
     features: int
@@ -132,6 +133,7 @@ class SpectralDense(nn.Module):
     update: bool = False
     dtype: Any = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b e"]:
@@ -140,7 +142,7 @@ class SpectralDense(nn.Module):
             self, "kernel", self.kernel_init, shape, update=self.update
         )
         out = x.astype(self.dtype) @ kernel.astype(self.dtype)
-        return _add_bias(self, out) if self.use_bias else out
+        return _add_bias(self, out, self.bias_init) if self.use_bias else out
 
 
 class SpectralConv(nn.Module):
@@ -214,6 +216,10 @@ class SpectralEmbed(nn.Module):
         return table.astype(self.dtype)[labels]
 
 
-def _add_bias(module: nn.Module, x: Array) -> Array:
-    bias = module.param("bias", nn.initializers.zeros, (x.shape[-1],))
+def _add_bias(
+    module: nn.Module,
+    x: Array,
+    init: nn.initializers.Initializer = nn.initializers.zeros,
+) -> Array:
+    bias = module.param("bias", init, (x.shape[-1],))
     return x + bias.astype(x.dtype).reshape(*(1,) * (x.ndim - 1), -1)

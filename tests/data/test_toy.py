@@ -1,16 +1,21 @@
 """Tests of `jaxlab.data.toy`."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
 from sklearn.datasets import make_swiss_roll
 
+from jaxlab.core.mesh import make_mesh
+from jaxlab.data.critic_order import CriticSchedule
 from jaxlab.data.toy import (
     EIGHT_GAUSSIANS,
     TOY_DATA,
     TWENTY_FIVE_GAUSSIANS,
     eight_gaussians,
     swiss_roll,
+    toy_batches,
     twenty_five_gaussians,
 )
 
@@ -84,3 +89,20 @@ def test_points_are_a_function_of_the_key(name):
     first, again, other = (sample(jax.random.key(seed), 8) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (np.asarray(first) != np.asarray(other)).all()
+
+
+def test_batches_are_functions_of_seed_and_step_on_any_mesh():
+    schedule = CriticSchedule(2, 5, first=1)
+
+    def batches(mesh, seed=3, start=0):
+        sample = TOY_DATA["8gaussians"]
+        return toy_batches(sample, 8, schedule, seed, make_mesh(mesh))(start)
+
+    first = [np.asarray(x) for x in itertools.islice(batches("data=1"), 3)]
+    assert [x.shape for x in first] == [(40, 2), (16, 2), (16, 2)]
+    other = itertools.islice(batches("data=2,fsdp=2", start=1), 2)
+    for expected, found in zip(first[1:], other, strict=True):
+        assert len(found.sharding.device_set) == 4
+        np.testing.assert_array_equal(found, expected)
+    assert (np.asarray(next(batches("data=1", seed=4))) != first[0]).all()
+    assert (first[1] != first[2]).all()

@@ -10,7 +10,12 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.losses.adversarial import ADVERSARIAL_LOSSES
-from jaxlab.losses.gan_recipes import RECIPES, RecipeName, find_recipe
+from jaxlab.losses.gan_recipes import (
+    RECIPES,
+    TOY_RECIPES,
+    RecipeName,
+    find_recipe,
+)
 
 SUMS = 1e-6  # of 6 float32 numbers
 
@@ -70,3 +75,12 @@ def test_a_recipe_that_cannot_be_is_refused():
         find_recipe("wgan")
     with pytest.raises(InputError, match="critic_steps -1 must be above 0"):
         find_recipe("gan", critic_steps=-1)
+
+
+def test_recipes_of_points_differ_in_settings_alone():
+    assert set(TOY_RECIPES) == set(RECIPES)
+    for name, recipe in TOY_RECIPES.items():
+        same = ("loss", "penalty", "spectral")
+        assert all(getattr(recipe, f) == getattr(RECIPES[name], f) for f in same)
+    found = find_recipe("wgan-gp", recipes=TOY_RECIPES, critic_steps=0)
+    assert (found.penalty_weight, found.critic_steps) == (0.1, 5)

@@ -1,0 +1,95 @@
+"""The experiment as its user meets it: one loss, all losses, a run that is stopped."""
+
+import dataclasses
+import json
+import math
+import signal
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import wgan_toy
+from jaxlab.train.run_folder import RunOptions, read_metrics
+
+
+def train(folder, **fields):
+    run = RunOptions(run_dir=str(folder), log_every=1)
+    return wgan_toy.main(dataclasses.replace(wgan_toy.SMOKE, run=run, **fields))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["25gaussians", "swissroll"])
+def test_a_run_leaves_everything_in_its_folder(tmp_path, data):
+    folder = tmp_path / "run"
+    metrics = train(folder, data=data)
+    named = {"exact_w1", "critic_gap", "critic_slope", "critic_w1"}
+    assert metrics.keys() >= named
+    assert ({"modes", "high_quality"} <= metrics.keys()) == (data == "25gaussians")
+    assert all(map(math.isfinite, metrics.values()))
+    assert metrics["critic_w1"] <= metrics["exact_w1"]
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"stages.png", "stages.gif", "final.png", "curves.png", "stages"}
+    with Image.open(folder / "stages.gif") as animation:
+        assert animation.n_frames == 3  # before, after 2 steps, after 4
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["metrics"] == metrics
+    assert 0 < summary["w1_of_data"] < metrics["exact_w1"]
+    rates = [row.get("train/learning_rate", 0) for row in read_metrics(folder)]
+    assert max(rates) == pytest.approx(0.005)
+    assert train(folder, data=data) == metrics  # again: nothing is trained anew
+
+
+@pytest.mark.slow
+def test_all_losses_stand_in_one_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(wgan_toy, "ALL", ("gan", "sn", "wgan-clip"))
+    folder = tmp_path / "run"
+    metrics = train(folder, loss="all", steps=2, long_start=True)
+    assert metrics.keys() == {"gan", "sn", "wgan-clip"}
+    assert {"losses.png", "compared.png", "summary.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert "high_quality" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(start, finish, tmp_path):
+    def flags(folder):
+        often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
+        return ["--smoke", "--steps", 40, *often, "--run-dir", folder]
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(start(*flags(whole)))
+    process = start(*flags(broken))
+    while not (rows := read_metrics(broken)) or rows[-1]["step"] < 5:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = finish(process, 130)
+    assert f"--run-dir {broken}" in err
+    out, _ = finish(start(*flags(broken)))
+    assert "resumed from step" in out
+    for step in (0, 10, 20, 30, 40):  # of the averaged generator and of the critic
+        files = (folder / "stages" / f"{step}.npz" for folder in (whole, broken))
+        expected, found = map(np.load, files)
+        for name in ("samples", "scores"):
+            np.testing.assert_array_equal(found[name], expected[name])
+    expected, found = (
+        [{**row, "seconds": 0} for row in read_metrics(folder)]
+        for folder in (whole, broken)
+    )
+    assert expected == found
+
+
+def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
+    out, err = finish(start("--los", "gan"), code=2)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "did you mean --loss?" in err
+
+
+def test_a_loss_that_is_not_known_is_told_with_those_that_are(start, finish):
+    _, err = finish(start("--loss", "wgan"), code=2)
+    assert err.count("\n") == 1
+    assert "wgan-gp" in err
