@@ -22,8 +22,10 @@ from jaxlab.transport.overrelaxation import (
 __all__ = ["iterate"]
 
 _FARTHEST = 30.0  # of the logarithms of the scalings; then they are absorbed
+_NEAR = 0.03  # of the mean cost: to a larger epsilon no way pays
 _ROUGH = 0.1  # error at which an epsilon on the way is left
 _STEPS_ON_THE_WAY = 100
+_HOPE = 2.0  # looks come when the error should be this many times below the one wanted
 
 
 class _Scalings(NamedTuple):
@@ -35,6 +37,14 @@ class _Scalings(NamedTuple):
     column_error: Array
     relaxation: Relaxation
     steps: Array
+
+
+class _Look(NamedTuple):
+    """State between measurements of the error."""
+
+    scalings: _Scalings
+    error: Array
+    aim: Array  # for what the steps show of the error
 
 
 class _Stage(NamedTuple):
@@ -77,29 +87,50 @@ def iterate(
             jnp.zeros((), jnp.int32),
         )
 
-        def goes_on(s: _Scalings) -> Array:
+        def may_go_on(s: _Scalings) -> Array:
             far = jnp.maximum(
                 jnp.where(masses > 0, abs(s.u), 0).max(),
                 jnp.where(b > 0, abs(s.v), 0).max(),
             )
             is_far = (far >= _FARTHEST) & (s.steps > 0)
             is_within = (s.steps < limit) & (now.steps + s.steps < max_steps)
-            return (s.error > wanted) & is_within & ~is_far
+            return is_within & ~is_far & ~jnp.isnan(s.error)
 
-        end = jax.lax.while_loop(goes_on, lambda s: _step(kernel, masses, b, s), start)
+        def search(look: _Look) -> _Look:
+            """Step until the error should be small enough, then measure it."""
+
+            def goes_on(s: _Scalings) -> Array:
+                return (_hoped_error(s) > look.aim) & may_go_on(s)
+
+            s = jax.lax.while_loop(
+                goes_on, lambda s: _step(kernel, masses, b, s), look.scalings
+            )
+            error = _plain_error(kernel, masses, b, s)
+            excess = jnp.maximum(error / wanted, 1)
+            aim = jnp.minimum(look.aim, _hoped_error(s)) / (_HOPE * excess)
+            return _Look(s._replace(steps=s.steps + 1), error, aim)
+
+        first_look = _Look(start, jnp.full_like(eps, jnp.inf), wanted)
+        look = jax.lax.while_loop(
+            lambda look: (look.error > wanted) & may_go_on(look.scalings),
+            search,
+            first_look,
+        )
+        end = look.scalings
         lower = jnp.maximum(now.eps * decay, eps)
         return _Stage(
             h + now.eps * end.u,
             k + now.eps * end.v,
             lower,
             jnp.where(is_last, end.relaxation.omega, 1),
-            end.error,
+            look.error,
             now.steps + end.steps,
-            (is_last & (end.error <= wanted)) | ~(end.error < jnp.inf),  # or NaN
+            (is_last & (look.error <= wanted)) | ~(look.error < jnp.inf),  # or NaN
         )
 
     one, zero = jnp.ones_like(eps), jnp.zeros((), jnp.int32)
-    first = jnp.where(decay < 1, jnp.maximum(eps, _mean_cost(cost, parts, a, b)), eps)
+    mean = _mean_cost(cost, parts, a, b)
+    first = jnp.where((decay < 1) & (eps < _NEAR * mean), jnp.maximum(eps, mean), eps)
     begin = _Stage(rows, jnp.zeros_like(b), first, one, one, zero, zero > 0)
     end = jax.lax.while_loop(
         lambda now: ~now.is_done & (now.steps < max_steps), stage, begin
@@ -159,8 +190,10 @@ def _absorb(cost: Any, parts: Array, h: Array, k: Array, eps: Array) -> _Kernel:
     return kernel._replace(parts=jax.vmap(kernel.block)(parts, h))
 
 
-def _step(kernel: _Kernel, masses: Array, b: Array, s: _Scalings) -> _Scalings:
-    """Update both sides in one pass over the kernel.
+def _column_sums(
+    kernel: _Kernel, masses: Array, b: Array, s: _Scalings
+) -> tuple[Array, Array, Array]:
+    """Update u; give the column sums without v's factor, the rows' error, and u.
 
     A row's update needs that row alone, so its share of the column sums is added
     while the row is in the cache.
@@ -177,17 +210,42 @@ def _step(kernel: _Kernel, masses: Array, b: Array, s: _Scalings) -> _Scalings:
         u = (1 - omega) * u - omega * reached
         return (sums + (a * jnp.exp(u)) @ K, error), u
 
-    (sums, row_error), u = over_blocks(
+    (sums, error), u = over_blocks(
         rows,
         (jnp.zeros_like(b), jnp.zeros_like(omega)),
         (kernel.parts, kernel.h, s.u, masses),
     )
+    return sums, error, u
+
+
+def _step(kernel: _Kernel, masses: Array, b: Array, s: _Scalings) -> _Scalings:
+    """Update both sides in one pass over the kernel."""
+    omega = s.relaxation.omega
+    sums, row_error, u = _column_sums(kernel, masses, b, s)
     error = row_error + s.column_error
     relaxation = next_relaxation(s.relaxation, error, s.steps)
     reached = jnp.log(sums)
     v = (1 - omega) * s.v - omega * reached
     column_error = (b * abs(jnp.exp(v + reached) - 1)).sum()
     return _Scalings(u, v, error, column_error, relaxation, s.steps + 1)
+
+
+def _hoped_error(s: _Scalings) -> Array:
+    r"""Guess the error that is left once steps are no longer over-relaxed.
+
+    What shows between over-relaxed steps is the distance they go too far. A slow
+    component e shrinks by some $(1 - \mu^2) \omega / (2 - \omega)$ of itself a step,
+    and that shows; without over-relaxation only $(1 - \mu^2) e$ would.
+    """
+    omega = s.relaxation.omega
+    return s.error * (2 - omega) / omega
+
+
+def _plain_error(kernel: _Kernel, masses: Array, b: Array, s: _Scalings) -> Array:
+    """Give the error of the column sums, once v's own u has made the row sums right."""
+    one = start_relaxation(jnp.ones_like(s.error))
+    sums = _column_sums(kernel, masses, b, s._replace(relaxation=one))[0]
+    return (b * abs(jnp.exp(s.v) * sums - 1)).sum()
 
 
 def _potentials(

@@ -109,7 +109,7 @@ def sinkhorn(
         tol: Of the error, see `Sinkhorn`, for masses of sum 1.
         max_iterations: Where to give up; `converged` tells.
         decay: Of $\epsilon$, which falls to the one asked for from the mean cost; 1
-            starts there at once.
+            starts there at once, as any does for an $\epsilon$ near the mean cost.
 
     Raises:
         InputError: Outside jit and vmap: if a value is not finite, negative where it
