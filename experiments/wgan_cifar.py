@@ -49,20 +49,20 @@ class Config:
     model: ImageGan = "mlp"
     conditional: Conditional = "none"
     class_weight: float = 0.1  # of the generator's class loss (acgan)
-    width: int = 512  # channels, as the model counts them
+    width: int = 1024  # channels, as the model counts them
     latent_dim: int = 128
-    steps: int = 5000  # updates of the generator
+    steps: int = 3000  # updates of the generator
     batch_size: int = 64  # images an update of the critic, over all devices
     critic_steps: int = 3  # to each step of the generator; 0: the method's
     long_start: bool = False  # 100 critic steps at times, as WGAN's code
-    learning_rate: float = 1e-3  # falls linearly to 0; 0: the method's
+    learning_rate: float = 2e-3  # falls linearly to 0; 0: the method's
     penalty_weight: float = 1.0  # 0: the method's
     ema_decay: float = 0.999  # average of the generator to evaluate with; 0: off
     flip: bool = False  # mirror half of the images
     features: str = ""  # file of Inception's weights; empty: a classifier trained here
     num_samples: int = 10_000  # images to score, at most as many as are held out
     precision: Precision = "float32"  # of the networks
-    eval_every: int = 1000  # updates
+    eval_every: int = 500  # updates
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
 
 
