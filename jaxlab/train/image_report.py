@@ -24,6 +24,7 @@ from jaxlab.train.plots import image_grid
 from jaxlab.train.run_folder import read_metrics
 from jaxlab.train.sample_scores import SCORES, Features, SampleScorer
 from jaxlab.train.transport_plots import estimate_curves
+from jaxlab.transport.exact import wasserstein
 
 __all__ = ["ImageReport"]
 
@@ -143,6 +144,7 @@ class ImageReport:
         Returns:
             As above, with all scores; beside the FID, with `_held_out` after its name
             that of the held-out images and with `_untrained` that of the beginning.
+            And `exact_w1_held_out`, the exact distance that perfect samples would have.
         """
         image_grid(folder / "real.png", self._held_out[:_SHOWN], columns=10)
         estimate_curves(folder / "distance.png", read_metrics(folder))
@@ -150,4 +152,11 @@ class ImageReport:
         found = self(state, folder, scores=SCORES)
         for name in [name for name in real if name.startswith("fid")]:
             found |= {f"{name}_held_out": real[name], f"{name}_untrained": start[name]}
-        return found
+        return found | {"exact_w1_held_out": self._floor()}
+
+    def _floor(self) -> float:
+        """Give the exact distance of a training batch and as many held-out images."""
+        size = min(self._order.batch_size, len(self._held_out))
+        batch = self._data.train.rows(self._order(0)[:size])["image"]
+        pair = (to_unit_range(jnp.asarray(p)) for p in (batch, self._held_out[:size]))
+        return wasserstein(*(np.asarray(p, np.float64).reshape(size, -1) for p in pair))
