@@ -48,21 +48,19 @@ class Config:
     data: Literal["8gaussians", "25gaussians", "swissroll"] = "8gaussians"
     seed: int = 0
     loss: RecipeName | Literal["all"] = "wgan-gp"
-    steps: int = 3500  # updates of the generator
-    batch_size: int = (
-        128  # points an update of the critic, over all devices; paper: 256
-    )
+    steps: int = 4000  # updates of the generator
+    batch_size: int = 128  # points of a critic's step, over all devices; paper: 256
     critic_steps: int = 0  # to each step of the generator; 0: the method's
     long_start: bool = False  # 100 critic steps at times, as WGAN's code
     learning_rate: float = 0.0  # falls linearly to 0; 0: the method's
     penalty_weight: float = 0.0  # 0: the method's
     width: int = 128  # of a layer; the paper's is 512
-    generator_depth: int = 5  # layers: steep between the modes; the paper's has 3
+    generator_depth: int = 6  # layers: steep between the modes; the paper's has 3
     critic_depth: int = 3
     max_bias: float = 0.7  # of the first biases; the paper's is 0
     latent_dim: int = 2
     ema_decay: float = 0.99  # average of the generator to evaluate with; 0: off
-    eval_every: int = 175  # updates between two moments that are measured and drawn
+    eval_every: int = 200  # updates between two moments that are measured and drawn
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
 
 
