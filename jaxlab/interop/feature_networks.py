@@ -11,6 +11,8 @@ from jaxlab.train.sample_scores import INCEPTION, Features
 
 __all__ = ["find_features"]
 
+_MANY = 10_000  # images to train on: enough for wider features
+
 
 def find_features(weights: str, data: ImageData) -> Features:
     """Take Inception where its weights are given, else train a classifier of the data.
@@ -30,7 +32,8 @@ def find_features(weights: str, data: ImageData) -> Features:
         inception, params = load_torch_inception(weights)
         model = from_linen(inception, method=Inception.embed)
         return image_features(INCEPTION, model, params, prepare=inception_inputs)
-    module = FeatureClassifier(len(data.class_names))
+    num_features = 128 if len(data.train) >= _MANY else 64
+    module = FeatureClassifier(len(data.class_names), num_features)
     trained = train_classifier(from_linen(module), data)
     model = from_linen(module, method=FeatureClassifier.embed)
     name = "".join(c if c.isalnum() else "_" for c in data.name.rpartition("/")[2])

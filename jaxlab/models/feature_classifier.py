@@ -6,18 +6,20 @@ Frechet distance; which must then be named after it.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float
-from jaxlab.nn.conv import Conv
+from jaxlab.nn.conv import conv
 
 __all__ = ["FeatureClassifier"]
 
 _SMALLEST_SIDE = 4  # pixels a side of the last stage
 _LARGE_SIDE = 16  # images larger than this are halved by the stem already
 _GROUP = 8  # channels normalised together
+_EPS = 1e-6  # added to the squares of a kernel
 
 
 class FeatureClassifier(nn.Module):
@@ -30,7 +32,8 @@ class FeatureClassifier(nn.Module):
 
     Normalisation is by groups of channels of one image (Wu & He 2018,
     https://arxiv.org/abs/1803.08494), before each convolution (He et al. 2016,
-    https://arxiv.org/abs/1603.05027): the features of an image depend on no other.
+    https://arxiv.org/abs/1603.05027), and of kernels: the features of an image depend
+    on no other.
 
     Attributes:
         num_classes: Outputs of the head.
@@ -41,7 +44,7 @@ class FeatureClassifier(nn.Module):
 
     num_classes: int
     num_features: int = 64
-    depth: int = 2
+    depth: int = 1
     dtype: Any = jnp.float32
 
     def __call__(
@@ -81,7 +84,7 @@ class FeatureClassifier(nn.Module):
         x = self._conv(widths[0], *stem, "stem")(images.astype(self.dtype))
         for stage, width in enumerate(widths):
             if stage:
-                x = self._conv(width, 2, 2, f"halve_{stage}")(x)
+                x = self._conv(width, 3, 2, f"halve_{stage}")(x)
             for block in range(self.depth):
                 name = f"{stage}_{block}"
                 y = nn.relu(self._norm(f"norm_{name}")(x))
@@ -103,7 +106,38 @@ class FeatureClassifier(nn.Module):
             name=name,
         )
 
-    def _conv(self, features: int, size: int, stride: int, name: str) -> Conv:
-        return Conv(
-            features, (size, size), (stride, stride), dtype=self.dtype, name=name
-        )
+    def _conv(self, features: int, size: int, stride: int, name: str) -> nn.Module:
+        return _StandardConv(features, size, stride, self.dtype, name=name)
+
+
+class _StandardConv(nn.Module):
+    """Convolution whose kernels have mean 0 and norm `gain`, which is learned.
+
+    What groups lack of batches, kernels can make up for (Qiao et al. 2019,
+    https://arxiv.org/abs/1903.10520).
+
+    Attributes:
+        features: Channels of the output.
+        size: Rows and columns of the kernel.
+        stride: Its step.
+        dtype: Of the computation.
+    """
+
+    features: int
+    size: int
+    stride: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b u v d"]:
+        width, shape = (self.features,), (self.size, self.size, x.shape[-1])
+        init = nn.initializers.lecun_normal()
+        kernel = self.param("kernel", init, (*shape, *width))
+        gain = self.param("gain", nn.initializers.ones, width).reshape(1, 1, 1, -1)
+        bias = self.param("bias", nn.initializers.zeros, width).reshape(1, 1, 1, -1)
+        kernel = kernel - kernel.mean((0, 1, 2), keepdims=True)
+        square = jnp.square(kernel).sum((0, 1, 2), keepdims=True)
+        kernel = kernel * jax.lax.rsqrt(square + _EPS) * gain
+        strides = (self.stride, self.stride)
+        y = conv(x, kernel.astype(self.dtype), stride=strides)
+        return y + bias.astype(self.dtype)

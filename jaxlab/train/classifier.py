@@ -76,9 +76,8 @@ def classifier_recipe(data: ImageData) -> ClassifierRecipe:
     is_colour = data.shape[2] > 1
     if len(data.train) < 10_000:
         return ClassifierRecipe(flip=is_colour)
-    shift = max(data.shape[0] // 16, 1)
-    steps = 2400 if is_colour else 600
-    return ClassifierRecipe(steps, batch_size=128, max_shift=shift, flip=is_colour)
+    steps = 5000 if is_colour else 1500
+    return ClassifierRecipe(steps, max_shift=1, flip=is_colour)
 
 
 class Classifier(NamedTuple):
