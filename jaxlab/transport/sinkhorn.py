@@ -122,8 +122,9 @@ def sinkhorn(
     """
     n, m = shape_of(cost)
     like = cost.y if isinstance(cost, PointCloud) else cost
-    a, b = weights_or_uniform(a, n, like), weights_or_uniform(b, m, like)
-    check_masses(a, b)
+    if a is not None or b is not None or 0 in (n, m):
+        a, b = weights_or_uniform(a, n, like), weights_or_uniform(b, m, like)
+        check_masses(a, b)
     if isinstance(cost, PointCloud):
         check_numbers(x=cost.x, y=cost.y)
     else:
@@ -133,11 +134,18 @@ def sinkhorn(
     if not 0 < decay <= 1:
         raise InputError(f"decay = {decay} must lie in (0, 1]")
     settings = (tol, max_iterations, decay)
-    return _sinkhorn(cost, a, b, jnp.asarray(eps, like.dtype), settings)
+    return _sinkhorn(cost, a, b, eps, settings)
 
 
 @jax.jit
-def _sinkhorn(cost: Any, a: Array, b: Array, eps: Array, settings: Any) -> Sinkhorn:
+def _sinkhorn(
+    cost: Any, a: Array | None, b: Array | None, eps: Any, settings: Any
+) -> Sinkhorn:
+    # Of small problems a part of the time is what is done before the jit.
+    n, m = shape_of(cost)
+    like = cost.y if isinstance(cost, PointCloud) else cost
+    a, b = weights_or_uniform(a, n, like), weights_or_uniform(b, m, like)
+    eps = jnp.asarray(eps, like.dtype)
     f, g, error, iterations = _potentials(cost, a, b, eps, settings)
     value = _value(f, g, cost, a, b, eps)
     shift = (a @ f - b @ g) / (a.sum() + b.sum())
