@@ -1,7 +1,6 @@
 """GAN, WGAN, WGAN-GP and others on images (Goodfellow 2014; Gulrajani et al. 2017).
 
 python -m experiments.wgan_cifar                     8x8 digits, minutes on two cores
-python -m experiments.wgan_cifar --loss gan --model dcgan
 python -m experiments.wgan_cifar --data cifar10 --model resnet --conditional acgan
 """
 
@@ -35,6 +34,7 @@ from jaxlab.train.engine import compile_step
 from jaxlab.train.image_report import ImageReport
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
+from jaxlab.train.optim import make_schedule
 from jaxlab.train.run_folder import RunFolder, RunOptions
 
 Update: TypeAlias = tuple[Scalar, tuple[ModelState, Metrics]]
@@ -103,8 +103,8 @@ def main(config: Config) -> dict[str, float]:
         dtype=compute_dtype(config.precision),
     )
     generator, critic = from_linen(gan.generator), from_linen(gan.critic)
-    schedule = optax.linear_schedule(recipe.learning_rate, 0.0, config.steps)
-    optimizers = adversarial.make_optimizers(recipe, schedule)
+    schedule = make_schedule("linear", recipe.learning_rate, config.steps)
+    optimizers = adversarial.make_optimizers(recipe)
     latents, images = (jnp.zeros(s) for s in ((1, gan.latent_dim), (1, *data.shape)))
     state = adversarial.init_adversarial_state(
         *(generator, critic, optimizers, jax.random.key(config.seed), mesh),
@@ -122,12 +122,13 @@ def main(config: Config) -> dict[str, float]:
     turns = CriticSchedule.original if config.long_start else CriticSchedule
     rows = Order(len(data.train), config.batch_size, config.seed)
     order = CriticOrder(rows, turns(recipe.critic_steps))
-    report = ImageReport(
-        *(generator, critic, gan.sample_latents, data, order),
-        find_features(config.features, data),
-        num_samples=config.num_samples,
-    )
     with RunFolder("wgan_cifar", config) as run:
+        report = ImageReport(
+            *(generator, critic, gan.sample_latents, data, order),
+            find_features(config.features, data),
+            num_samples=config.num_samples,
+            sees_labels=config.conditional == "projection",
+        )
         sizes = [num_elements(p.params) for p in (state.generator, state.critic)]
         run.say(
             "{} of {:,} and {:,} parameters on {}".format(config.model, *sizes, data)
@@ -160,7 +161,7 @@ def make_losses(
         batch: Batch,
         key: Key[Array, ""],
     ) -> Update:
-        keys = jax.random.split(key, 5)
+        keys = jax.random.split(key, 6)
         images, labels = batch["image"], batch["label"]
         real = to_unit_range(random_flip(keys[0], images) if config.flip else images)
         real += jax.random.uniform(keys[1], real.shape, maxval=1 / 128)  # no steps
@@ -174,7 +175,7 @@ def make_losses(
         loss = recipe.losses.critic(scores(of_real), scores(of_fake))
         metrics = {"critic_gap": scores(of_real).mean() - scores(of_fake).mean()}
         if recipe.penalty != "none":
-            rows = critic_of_rows(critic, params, state, labels=labels)
+            rows = critic_of_rows(critic, params, state, key=keys[5], labels=labels)
             penalty = recipe.penalize(lambda x: scores(rows(x)), real, fake, keys[4])
             loss, metrics["penalty"] = loss + penalty, penalty
         if is_acgan:

@@ -6,11 +6,10 @@ python -m experiments.wgan_toy --loss all             every loss, in one table
 """
 
 import dataclasses
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
-import optax
 import tyro
 
 from jaxlab.core.config import fields
@@ -31,15 +30,13 @@ from jaxlab.train.critic_plots import side_by_side
 from jaxlab.train.engine import compile_step
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
+from jaxlab.train.optim import make_schedule
 from jaxlab.train.point_report import PointReport
 from jaxlab.train.run_folder import RunFolder, RunOptions
 from jaxlab.train.tables import table_lines
 
 Update: TypeAlias = tuple[Scalar, tuple[ModelState, Metrics]]
-ALL: tuple[RecipeName, ...] = (
-    *("gan", "lsgan", "hinge", "sn", "wgan-clip", "wgan-gp", "wgan-lp"),
-    *("dragan", "r1"),
-)
+ALL: tuple[RecipeName, ...] = get_args(RecipeName)
 SHOWN = ("exact_w1", "critic_w1", "critic_slope", "modes", "high_quality")
 
 
@@ -89,8 +86,8 @@ def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, A
     mesh = make_mesh(config.run.mesh, batch_size=config.batch_size)
     recipe, report = recipe_of(config), make_report(config)
     generator, critic = map(from_linen, make_networks(config))
-    schedule = optax.linear_schedule(recipe.learning_rate, 0.0, config.steps)
-    optimizers = adversarial.make_optimizers(recipe, schedule)
+    schedule = make_schedule("linear", recipe.learning_rate, config.steps)
+    optimizers = adversarial.make_optimizers(recipe)
     state = adversarial.init_adversarial_state(
         *(generator, critic, optimizers, jax.random.key(config.seed), mesh),
         *(jnp.zeros((1, config.latent_dim)), jnp.zeros((1, 2))),

@@ -96,7 +96,9 @@ def read_weights(source: Source) -> Mapping[str, Any]:
     """
     if isinstance(source, Mapping):
         return source
-    path = Path(source)
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise InputError(f"there is no file or folder {path} of weights")
     return _read_file(path) if path.is_file() else _read_folder(path)
 
 

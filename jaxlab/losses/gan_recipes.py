@@ -20,6 +20,7 @@ al. 2016, https://arxiv.org/abs/1511.06434): Adam, 2e-4, 0.5 and 0.999.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -180,17 +181,17 @@ def find_recipe(
     Args:
         name: One of the recipes.
         recipes: By name; None: `RECIPES`.
-        settings: Fields of `Recipe`; 0 leaves the recipe's own.
+        settings: Numbers of `Recipe`; 0 leaves the recipe's own.
 
     Raises:
-        InputError: If there is no such recipe, or a number is below 0.
+        InputError: If there is no such recipe, or a number is not 0 or more.
     """
     chosen = RECIPES if recipes is None else recipes
     known: dict[str, Recipe] = {str(key): value for key, value in chosen.items()}
     if name not in known:
         raise InputError(f"loss {name!r} is not one of {', '.join(known)}")
     for field, value in settings.items():
-        if value < 0:
+        if not 0 <= value < math.inf:
             raise InputError(
                 f"{field} {value} must be above 0, or 0 for that of {name!r}"
             )

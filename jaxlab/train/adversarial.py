@@ -23,7 +23,7 @@ from jaxlab.core.typing import (
     Scalar,
 )
 from jaxlab.losses.gan_recipes import Recipe
-from jaxlab.train.step import Step, average_params, mean_over
+from jaxlab.train.step import Step, average_params, check_ema_decay, mean_over
 
 __all__ = [
     "AdversarialState",
@@ -99,26 +99,17 @@ def generator_params_to_evaluate(state: AdversarialState) -> Params:
     return state.generator.params if state.ema is None else state.ema
 
 
-def make_optimizers(
-    recipe: Recipe, schedule: optax.Schedule, critic_steps: int | None = None
-) -> Optimizers:
-    """Make the optimisers of a recipe.
+def make_optimizers(recipe: Recipe) -> Optimizers:
+    """Make the optimisers of a recipe, of rate 1.
 
-    Args:
-        recipe: Names the method and its decays.
-        schedule: The learning rate by updates of the generator; it is the critic's
-            too, so that both end together.
-        critic_steps: Steps of the critic to an update, k; None: the recipe's.
+    The learning rate is `make_adversarial_step`'s schedule, by updates of the
+    generator: a count of the critic's own steps tells little where k changes.
     """
-    steps = recipe.critic_steps if critic_steps is None else critic_steps
-
-    def make(rate: optax.Schedule) -> optax.GradientTransformation:
-        if recipe.optimizer == "adam":
-            return optax.adam(rate, recipe.b1, recipe.b2)
-        # As torch: epsilon outside the root.
-        return optax.rmsprop(rate, recipe.b2, eps=1e-8, eps_in_sqrt=False)
-
-    return Optimizers(make(lambda count: schedule(count // steps)), make(schedule))
+    if recipe.optimizer == "adam":
+        return Optimizers(*(optax.adam(1.0, recipe.b1, recipe.b2) for _ in range(2)))
+    # As torch: epsilon outside the root.
+    rms = optax.rmsprop(1.0, recipe.b2, eps=1e-8, eps_in_sqrt=False)
+    return Optimizers(rms, rms)
 
 
 def init_adversarial_state(
@@ -196,7 +187,8 @@ def make_adversarial_step(
         batch_size: Rows of a critic's step, over all devices.
         constrain: Maps the critic's parameters to allowed ones before each of its
             steps (`clip_weights`), as in the original code of WGAN.
-        schedule: If given, its value at each step is logged as `learning_rate`.
+        schedule: If given, what the updates of both are multiplied by, by updates of
+            the generator; logged as `learning_rate`.
         ema_decay: Decay of the moving average of the generator, where the state keeps
             one; early on, at most `(1 + t) / (10 + t)`.
 
@@ -207,10 +199,12 @@ def make_adversarial_step(
         (the `pmap` engine does), it averages over that mapped axis.
 
     Raises:
-        InputError: When called, if the rows are no multiple of `batch_size`.
+        InputError: If a number is out of range; when called, if the rows are no
+            multiple of `batch_size`.
     """
     if batch_size < 1:
         raise InputError(f"batch_size {batch_size} must be at least 1")
+    check_ema_decay(ema_decay)
     play_critic = _make_move(critic_loss_fn, optimizers.critic, "critic")
     play_generator = _make_move(generator_loss_fn, optimizers.generator, "generator")
 
@@ -223,23 +217,25 @@ def make_adversarial_step(
         shares = 1 if axis_name is None else jax.lax.axis_size(axis_name)
         parts = _split(batch, batch_size, shares)
         critic_key, generator_key = jax.random.split(key)
+        rate = None if schedule is None else schedule(state.step)
+        rest = (rate, axis_name)
 
         def body(critic: Player, inputs: tuple) -> tuple[Player, Metrics]:
             part, index = inputs
             if constrain is not None:
                 critic = dataclasses.replace(critic, params=constrain(critic.params))
             part_key = jax.random.fold_in(critic_key, index)
-            return play_critic(critic, state.generator, part, part_key, axis_name)
+            return play_critic(critic, state.generator, part, part_key, *rest)
 
         count = len(jax.tree.leaves(parts)[0])
         critic, metrics = jax.lax.scan(body, state.critic, (parts, jnp.arange(count)))
         last = jax.tree.map(lambda leaf: leaf[-1], parts)
         generator, generator_metrics = play_generator(
-            state.generator, critic, last, generator_key, axis_name
+            state.generator, critic, last, generator_key, *rest
         )
         metrics = jax.tree.map(jnp.mean, metrics) | generator_metrics
-        if schedule is not None:
-            metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
+        if rate is not None:
+            metrics["learning_rate"] = jnp.asarray(rate, jnp.float32)
         ema = average_params(state.ema, generator.params, state.step, ema_decay)
         return (
             AdversarialState(state.step + 1, state.key, generator, critic, ema),
@@ -260,6 +256,7 @@ def _make_move(
         other: Player,
         batch: Batch,
         key: Key[Array, ""],
+        rate: Any,
         axis_name: str | None,
     ) -> tuple[Player, Metrics]:
         (loss, (model_state, metrics)), grads = grad_fn(
@@ -271,6 +268,10 @@ def _make_move(
         grads, model_state, metrics = results
         metrics[f"{name}_grad_norm"] = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, player.opt_state, player.params)
+        if rate is not None:
+            updates = jax.tree.map(
+                lambda leaf: (rate * leaf).astype(leaf.dtype), updates
+            )
         params = optax.apply_updates(player.params, updates)
         return Player(params, model_state, opt_state), metrics
 

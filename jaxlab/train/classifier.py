@@ -1,9 +1,11 @@
 """A classifier trained in one call and kept on disk: for features, not for records."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
+import warnings
 import zipfile
 from collections.abc import Callable
 from typing import NamedTuple
@@ -256,14 +258,17 @@ def _save(file: pathlib.Path, classifier: Classifier) -> None:
     """Write all or nothing: beside the file first, then in its place."""
     trained = {_TRAINED: (classifier.params, classifier.model_state)}
     arrays = {_ACCURACY: np.float64(classifier.accuracy), **flat_paths(trained)}
-    file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.stem}.{os.getpid()}.part")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as stream:
             np.savez(stream, **arrays)
         part.replace(file)
+    except OSError as error:  # trained all the same
+        warnings.warn(f"the classifier was not kept: {error}", stacklevel=3)
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _load(file: pathlib.Path, shapes: PyTree) -> Classifier | None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.typing import Array, Float, Key
+from jaxlab.core.typing import Array, Float, Int, Key
 from jaxlab.losses.lipschitz import gradient_norms, interpolate
 from jaxlab.transport.costs import power_cost
 from jaxlab.transport.exact import solve_exact
@@ -26,7 +26,12 @@ _Rows = Float[Array | np.ndarray, "..."]  # rows first, of any shape
 
 
 def critic_report(
-    critic: Callable[[Array], Array], real: _Rows, fake: _Rows, key: Key[Array, ""]
+    critic: Callable[[Array], Array],
+    real: _Rows,
+    fake: _Rows,
+    key: Key[Array, ""],
+    *,
+    labels: Int[Array | np.ndarray, " n"] | None = None,
 ) -> dict[str, float]:
     r"""Measure a critic on a batch, and the distance that it estimates.
 
@@ -39,6 +44,8 @@ def critic_report(
         real: Rows of data, up to some hundreds: the exact distance takes time b^3.
         fake: As many rows of the generator.
         key: Draws the places between real and fake rows.
+        labels: Classes of the rows, where the critic's scores depend on them: it is
+            then one function for each, and the slopes are those of pairs of one class.
 
     Returns:
         `exact_w1`: the exact $W_1$ of the two batches, Euclidean, of equal weights.
@@ -74,11 +81,16 @@ def critic_report(
     distances = np.asarray(power_cost(_flat(real), _flat(fake)))
     gap = float(of_real.mean() - of_fake.mean())
     secant = largest_secant(of_real, of_fake, distances)
+    slope = secant
+    if labels is not None:
+        given = np.asarray(labels)
+        others = given[:, None] != given[None, :]
+        slope = largest_secant(of_real, of_fake, np.where(others, np.inf, distances))
     return {
         "exact_w1": solve_exact(distances).value,
         "critic_gap": gap,
         "critic_secant": secant,
-        "critic_slope": float(np.maximum(secant, norms.max())),  # NaN stays
+        "critic_slope": float(np.maximum(slope, norms.max())),  # NaN stays
         "critic_slope_median": float(np.median(norms)),
         "critic_w1": gap / secant if secant != 0 else 0.0,
     }

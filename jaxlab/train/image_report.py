@@ -29,11 +29,15 @@ from jaxlab.transport.exact import wasserstein
 __all__ = ["ImageReport"]
 
 _MOST_REAL = 10_000  # images of the data that samples are compared with
+_FEWEST = 10
 _SHOWN = 80  # images of a picture
 
 
 class ImageReport:
-    """Measures a critic on its last batch, and scores and draws generated images.
+    """Measures a critic on a batch, and scores and draws generated images.
+
+    The real images of the batch are those of the critic's last step, as they are
+    stored; the fakes are drawn anew from the generator that the critic meets next.
 
     The images are those of the same latent rows at each moment. They are scored beside
     the training images (at most 10,000); so are as many held-out images, once, which
@@ -51,6 +55,7 @@ class ImageReport:
         *,
         num_samples: int = _MOST_REAL,
         seed: int = 0,
+        sees_labels: bool = False,
     ) -> None:
         """Embed the real images, and draw the latent rows.
 
@@ -64,17 +69,21 @@ class ImageReport:
             features: The network that embeds them.
             num_samples: Images to score, at most as many as are held out.
             seed: Of the latent rows.
+            sees_labels: Whether the critic's scores depend on the labels.
 
         Raises:
-            InputError: If there are to be no images.
+            InputError: If there are to be too few images.
         """
-        if num_samples < 1:
-            raise InputError(f"num_samples {num_samples} must be at least 1")
+        if num_samples < _FEWEST:
+            raise InputError(
+                f"num_samples {num_samples} must be at least {_FEWEST}; fewer images "
+                "have no scores"
+            )
         count = min(num_samples, len(data.test))
         labels = np.arange(count, dtype=np.int32) % len(data.class_names)
         latents = draw_latents(jax.random.key(seed), count)
         self._sample = ImageSampler(generator, latents, labels)
-        self._data, self._order = data, order
+        self._data, self._order, self._sees_labels = data, order, sees_labels
         reference = np.arange(min(_MOST_REAL, len(data.train)))
         self._scorer = SampleScorer(features, data.train.rows(reference)["image"])
         self._held_out = data.test.rows(np.arange(count))["image"]
@@ -108,7 +117,7 @@ class ImageReport:
             scores: Of `SCORES`.
 
         Returns:
-            What `critic_report` gives of the critic's last batch, and the scores.
+            What `critic_report` gives of that batch, and the scores.
         """
         step = int(state.step)
         rows = self._order(max(step - 1, 0)).reshape(self._order.batch_size, -1)[:, -1]
@@ -119,6 +128,7 @@ class ImageReport:
             to_unit_range(jnp.asarray(batch["image"])),
             self._fakes(state.generator, batch["label"], noise),
             places,
+            labels=batch["label"] if self._sees_labels else None,
         )
         images = self._sample(
             generator_params_to_evaluate(state), state.generator.model_state

@@ -23,7 +23,7 @@ __all__ = [
     "warmup_cosine",
 ]
 
-Schedule: TypeAlias = Literal["cosine", "noam", "constant"]
+Schedule: TypeAlias = Literal["cosine", "linear", "noam", "constant"]
 
 
 def warmup_cosine(
@@ -92,8 +92,8 @@ def make_schedule(
     """Make a schedule by name, each of them from one largest rate.
 
     Args:
-        name: `cosine`, `noam` (falls with the root of the step, to no end) or
-            `constant` after the warm-up.
+        name: After the warm-up `cosine` and `linear` fall to 0, `noam` with the root
+            of the step, to no end; `constant` stays.
         peak: Largest learning rate.
         steps: Length of the run.
         warmup_steps: Updates of the rise.
@@ -107,6 +107,14 @@ def make_schedule(
     warmup_steps = max(warmup_steps, 1)
     if name == "noam":
         return noam(1, warmup_steps, scale=peak * math.sqrt(warmup_steps))
+    if name == "linear":
+        return lambda count: (
+            peak
+            * jnp.minimum(
+                (count + 1) / warmup_steps,
+                (steps - count) / (steps - warmup_steps + 1),
+            )
+        )
     return lambda count: peak * jnp.minimum((count + 1) / warmup_steps, 1.0)
 
 

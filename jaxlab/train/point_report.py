@@ -75,10 +75,14 @@ class PointReport:
             return critic.apply(player.params, player.model_state, x)[0]
 
         @jax.jit
-        def look(state: AdversarialState) -> tuple[Array, Array]:
-            params = generator_params_to_evaluate(state)
-            made, _ = generator.apply(params, state.generator.model_state, latents)
-            return made, score(state.critic, places)
+        def look(state: AdversarialState) -> tuple[Array, Array, Array]:
+            model_state = state.generator.model_state
+            averaged = generator_params_to_evaluate(state)
+            made, _ = generator.apply(averaged, model_state, latents)
+            met, _ = generator.apply(
+                state.generator.params, model_state, latents[:_REPORTED]
+            )
+            return made, met, score(state.critic, places)
 
         self._score, self._look = score, look
         self._last: tuple[AdversarialState | None, dict[str, float]] = (None, {})
@@ -91,20 +95,21 @@ class PointReport:
         Asked again for the state of the last call, it answers at once.
 
         Returns:
-            What `critic_report` gives of 256 points, and `mode_coverage` of 10,000
+            What `critic_report` gives of 256 points, those of the generator that the
+            critic meets, not of its average, and `mode_coverage` of 10,000
             where the data have modes.
         """
         if state is self._last[0]:
             return self._last[1]
-        points, scores = map(np.asarray, self._look(state))
+        points, met, scores = map(np.asarray, self._look(state))
         step = int(state.step)
         if is_main_process():
             file = folder / "stages" / f"{step}.npz"
             file.parent.mkdir(exist_ok=True)
             np.savez(file, samples=points[:_DRAWN], scores=scores)
         critic = jax.tree_util.Partial(self._score, state.critic)
-        fake = jnp.asarray(points[:_REPORTED])
-        found = critic_report(critic, self._rows, fake, jax.random.clone(self._key))
+        key = jax.random.clone(self._key)
+        found = critic_report(critic, self._rows, jnp.asarray(met), key)
         if self._mixture is not None:
             found |= mode_coverage(points, self._mixture)
         self._last = state, found

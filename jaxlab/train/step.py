@@ -20,7 +20,14 @@ from jaxlab.core.typing import (
 )
 from jaxlab.train.state import TrainState
 
-__all__ = ["LossFn", "Step", "average_params", "make_train_step", "mean_over"]
+__all__ = [
+    "LossFn",
+    "Step",
+    "average_params",
+    "check_ema_decay",
+    "make_train_step",
+    "mean_over",
+]
 
 # (params, model_state, batch, key) -> (loss, (model_state, metrics)); the loss and the
 # metrics are means over the batch.
@@ -61,6 +68,7 @@ def make_train_step(
     """
     if accumulate_steps < 1:
         raise InputError(f"accumulate_steps {accumulate_steps} must be at least 1")
+    check_ema_decay(ema_decay)
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
     def compute(state: TrainState, batch: Batch, key: Key[Array, ""]) -> tuple:
@@ -150,6 +158,19 @@ def mean_over(results: tuple, axis_name: str) -> tuple:
         return jax.lax.pmean(leaf, axis_name) if inexact else leaf
 
     return jax.tree.map(mean, results)
+
+
+def check_ema_decay(ema_decay: float) -> None:
+    """Refuse the decay of an average that would leave what it averages.
+
+    Raises:
+        InputError: If it does not lie in [0, 1).
+    """
+    if not 0 <= ema_decay < 1:
+        raise InputError(
+            f"ema_decay {ema_decay} must lie in [0, 1): 0.999 remembers a thousand "
+            "updates, 0 none"
+        )
 
 
 def average_params(

@@ -45,7 +45,8 @@ def test_smoke_leaves_everything_in_its_folder(tmp_path):
     "changes",
     [
         {"loss": "gan", "model": "dcgan"},
-        {"loss": "wgan-clip", "model": "mlp", "critic_steps": 1},
+        {"loss": "wgan-clip", "model": "mlp", "critic_steps": 1, "long_start": True},
+        {"loss": "wgan-lp", "model": "maxout"},
         {"loss": "sn", "model": "sngan", "conditional": "projection"},
         {"loss": "r1", "model": "dcgan", "conditional": "acgan"},
     ],
@@ -108,3 +109,12 @@ def test_a_run_stopped_by_a_signal_ends_as_if_it_had_not_been(start, finish, tmp
         for folder in (whole, broken)
     ]
     assert curves[0] == curves[1]
+
+
+@pytest.mark.slow
+def test_digits_are_far_nearer_to_the_data_than_noise_is(tmp_path):
+    run = RunOptions(run_dir=str(tmp_path / "run"))
+    config = wgan_cifar.Config(width=256, steps=400, eval_every=400, run=run)
+    metrics = wgan_cifar.main(config)
+    fid = metrics["fid_digits_classifier"]
+    assert 3 * fid < metrics["fid_digits_classifier_untrained"]

@@ -93,3 +93,11 @@ def test_a_loss_that_is_not_known_is_told_with_those_that_are(start, finish):
     _, err = finish(start("--loss", "wgan"), code=2)
     assert err.count("\n") == 1
     assert "wgan-gp" in err
+
+
+@pytest.mark.slow
+def test_the_penalised_critic_leads_to_all_modes(tmp_path):
+    run = RunOptions(run_dir=str(tmp_path / "run"))
+    metrics = wgan_toy.main(wgan_toy.Config(eval_every=4000, run=run))
+    assert metrics["modes"] == 8
+    assert metrics["high_quality"] >= 0.9

@@ -75,6 +75,8 @@ def test_a_recipe_that_cannot_be_is_refused():
         find_recipe("wgan")
     with pytest.raises(InputError, match="critic_steps -1 must be above 0"):
         find_recipe("gan", critic_steps=-1)
+    with pytest.raises(InputError, match="learning_rate nan must be above 0"):
+        find_recipe("gan", learning_rate=float("nan"))
 
 
 def test_recipes_of_points_differ_in_settings_alone():

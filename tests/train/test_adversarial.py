@@ -16,7 +16,9 @@ from jaxlab.losses.adversarial import wasserstein_critic, wasserstein_generator
 from jaxlab.losses.gan_recipes import RECIPES
 from jaxlab.losses.lipschitz import clip_weights, critic_of_rows
 from jaxlab.train.adversarial import (
+    AdversarialState,
     Optimizers,
+    Player,
     generator_params_to_evaluate,
     init_adversarial_state,
     make_adversarial_step,
@@ -167,10 +169,10 @@ def as_params(net):
 def test_updates_of_wgan_gp_equal_a_loop_of_torch():
     torch = pytest.importorskip("torch")
     k, game = 3, Game()
-    game.optimizers = make_optimizers(
-        dataclasses.replace(RECIPES["wgan-gp"], b1=0.5), optax.constant_schedule(1e-2)
-    )
-    state, step = game.state(), jax.jit(game.step())
+    recipe = dataclasses.replace(RECIPES["wgan-gp"], b1=0.5)
+    game.optimizers = make_optimizers(recipe)
+    rate = optax.constant_schedule(1e-2)
+    state, step = game.state(), jax.jit(game.step(schedule=rate))
     critic, generator = torch_players(state)
     critic_adam = torch.optim.Adam(critic.parameters(), 1e-2, (0.5, 0.9))
     generator_adam = torch.optim.Adam(generator.parameters(), 1e-2, (0.5, 0.9))
@@ -316,20 +318,44 @@ def test_weights_are_clipped_before_each_step_and_the_average_follows(same):
     assert generator_params_to_evaluate(without) is new.generator.params
 
 
-def test_the_learning_rate_of_both_goes_by_the_generators_steps():
-    recipe = RECIPES["wgan-clip"]
+def test_the_learning_rate_of_both_goes_by_the_generators_steps(key):
+    """Whatever k is: WGAN's code makes 100 critic steps at times."""
     schedule = optax.linear_schedule(0.4, 0.0, 4)
-    critic, generator = make_optimizers(recipe, schedule, critic_steps=2)
-    params = {"a": jnp.ones(2)}
-    for optimizer, per_step in ((critic, 2), (generator, 1)):
-        state, moves = optimizer.init(params), []
-        for _ in range(3 * per_step):
-            updates, state = optimizer.update({"a": jnp.ones(2)}, state, params)
-            moves.append(float(updates["a"][0]))
-        # RMSprop of a constant gradient: rate / sqrt(1 - decay^n)
-        n = np.arange(1, len(moves) + 1)
-        rates = 0.4 * (1 - np.arange(len(moves)) // per_step / 4)
-        np.testing.assert_allclose(moves, -rates / np.sqrt(1 - 0.99**n), rtol=1e-5)
+
+    def fall(params, model_state, other, batch, key):
+        return params.sum(), (model_state, {})
+
+    optimizers = Optimizers(optax.sgd(1.0), optax.sgd(1.0))
+    step = make_adversarial_step(
+        fall, fall, optimizers, batch_size=2, schedule=schedule
+    )
+    player = Player(jnp.zeros(1), {}, optimizers.critic.init(jnp.zeros(1)))
+    state = AdversarialState(jnp.int32(0), key, player, player)
+    for k in (5, 2, 3):
+        state, metrics = step(state, jnp.zeros((2 * k, 1)))
+    rates = np.array([0.4, 0.3, 0.2])
+    assert metrics["learning_rate"] == pytest.approx(0.2)
+    close(state.generator.params, jnp.float32(-rates.sum())[None], SUMS)
+    close(state.critic.params, jnp.float32(-rates @ (5, 2, 3))[None], SUMS)
+
+
+def test_rmsprop_is_torchs():
+    optimizer = make_optimizers(RECIPES["wgan-clip"]).critic
+    params, moves = {"a": jnp.ones(2)}, []
+    state = optimizer.init(params)
+    for _ in range(6):
+        updates, state = optimizer.update({"a": jnp.ones(2)}, state, params)
+        moves.append(float(updates["a"][0]))
+    # Of a constant gradient: 1 / sqrt(1 - decay^n)
+    np.testing.assert_allclose(
+        moves, -1 / np.sqrt(1 - 0.99 ** np.arange(1, 7)), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
+def test_an_average_that_would_run_away_is_refused(decay):
+    with pytest.raises(InputError, match=f"ema_decay {decay} must lie in"):
+        Game().step(ema_decay=decay)
 
 
 def test_rows_that_make_no_whole_steps_are_refused():

@@ -179,3 +179,14 @@ def test_digits_are_told_apart_at_98_percent():
         from_linen(network), find_images("digits"), cache=False, visible=False
     )
     assert found.accuracy >= 0.98
+
+
+def test_a_cache_that_cannot_be_written_costs_no_classifier(
+    data, tmp_path, monkeypatch
+):
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    monkeypatch.setenv("JAXLAB_CACHE", str(file))
+    with pytest.warns(UserWarning, match="the classifier was not kept"):
+        found = train_classifier(from_linen(Network()), data, recipe=SHORT)
+    assert found.accuracy > 0.5

@@ -215,3 +215,19 @@ def test_bad_input_is_refused():
         critic_report(lambda x: x, real, fake, key)
     with pytest.raises(InputError, match="one score for each"):
         critic_report(lambda x: (x[:, 0], x), real, fake, key)
+
+
+def test_slopes_of_critics_that_see_classes_are_of_one_class():
+    real, fake = batches(0, n=6)
+    labels = np.array([0, 1, 2, 0, 1, 2])
+
+    def scores(labels, x):
+        return 5.0 * labels + x[:, 0]
+
+    critic = jax.tree_util.Partial(scores, jnp.asarray(labels, jnp.float32))
+    blind = critic_report(critic, real, fake, jax.random.key(0))
+    found = critic_report(critic, real, fake, jax.random.key(0), labels=labels)
+    assert blind["critic_slope"] > 2
+    assert found["critic_slope"] == pytest.approx(1.0, abs=SINGLE)
+    # The bound takes all pairs, since a plan may.
+    assert found["critic_w1"] == blind["critic_w1"] <= found["exact_w1"]

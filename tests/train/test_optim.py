@@ -104,14 +104,20 @@ def test_noam_is_the_legacy_schedule_of_tensor2tensor():
         assert float(schedule(step)) == pytest.approx(theirs, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["cosine", "noam", "constant"])
+@pytest.mark.parametrize("name", ["cosine", "linear", "noam", "constant"])
 def test_every_schedule_rises_to_the_peak(name):
     schedule = make_schedule(name, 0.3, 100, 10)
     rates = [float(schedule(count)) for count in range(100)]
     assert 0 < rates[0] < rates[5] < rates[9]
     assert max(rates) == pytest.approx(0.3, rel=1e-5)
     assert rates[9] == pytest.approx(0.3, rel=1e-5)
-    ends = {"cosine": 0.0, "noam": 0.3 * np.sqrt(0.1), "constant": 0.3}
+    linear = 0.3 / 91  # the fall ends with the update after the last
+    ends = {
+        "cosine": 0.0,
+        "linear": linear,
+        "noam": 0.3 * np.sqrt(0.1),
+        "constant": 0.3,
+    }
     assert rates[-1] == pytest.approx(ends[name], abs=1e-3)
 
 
