@@ -8,7 +8,7 @@ python -m benchmarks trees --quick    one, with flags of its own
 import subprocess
 import sys
 
-NAMES = ("vit", "loop", "start", "trees", "sequence", "gan")
+NAMES = ("vit", "loop", "start", "trees", "sequence", "transport", "gan")
 
 
 def main(args: list[str]) -> int:
