@@ -13,6 +13,7 @@ thus consist of these three maps. On a CPU each takes a fast form: a compiled ke
 (`conv_forms`). On GPUs and TPUs XLA's own convolution and its derivatives stay.
 """
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -150,4 +150,7 @@ mlir.register_lowering(
 )
 # The CPU's form asks for the mesh while it is lowered (`custom_partitioning`); JAX has
 # no public way to say so of a primitive.
-prim_requires_devices_during_lowering.add(_contract_p)
+with contextlib.suppress(ImportError):
+    from jax._src.dispatch import prim_requires_devices_during_lowering
+
+    prim_requires_devices_during_lowering.add(_contract_p)

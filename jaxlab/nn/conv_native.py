@@ -98,7 +98,7 @@ def _partition(
         return NamedSharding(mesh, P() if role == "kernel" else P(batch))
 
     def of_device(first: Array, second: Array) -> Array:
-        found = _call(result, first, second, geometry, shares=mesh.size)
+        found = _call(result, first, second, geometry, shares=jax.local_device_count())
         is_split = result == "kernel" and batch is not None
         return jax.lax.psum(found, batch) if is_split else found
 

@@ -74,7 +74,11 @@ def solve_exact(
         )
     found = None
     if method in ("auto", "simplex"):
-        found = solve_by_simplex(cost, first, second)
+        try:
+            found = solve_by_simplex(cost, first, second)
+        except RuntimeError:  # costs and masses over too many decades
+            if method == "simplex":
+                raise
     if found is None and method == "simplex":
         raise InputError(
             "method 'simplex' needs a C++ compiler; 'auto' goes without one, slower"
@@ -115,7 +119,7 @@ def _solve_by_highs(
     if not found.success:
         raise RuntimeError(f"HiGHS gave up: {found.message}")
     plan = found.x.reshape(n, m)
-    rows, columns = np.nonzero(plan)
+    rows, columns = np.nonzero(plan > 0)  # not what rounding leaves below
     g = np.append(found.eqlin.marginals[n:], 0.0)
     f = (cost - g[None, :]).min(1)  # feasible to the last bit
     return rows, columns, plan[rows, columns], f, g

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Float
 from jaxlab.transport.native import library
 
@@ -21,14 +22,14 @@ _WORK = 20_000  # between two looks at signals, a tenth of a second
 
 
 def solve_by_simplex(
-    cost: Float[np.ndarray, "n m"],
+    cost: Float[np.ndarray, "_ _"],
     a: Float[np.ndarray, " n"],
     b: Float[np.ndarray, " m"],
 ) -> tuple[np.ndarray, ...] | None:
     """Find the pairs that carry mass, the masses, and optimal potentials f and g.
 
     Args:
-        cost: Finite, rows contiguous.
+        cost: Finite.
         a: Masses of the rows, not negative.
         b: Masses of the columns, of the same sum up to rounding.
 
@@ -36,6 +37,7 @@ def solve_by_simplex(
         rows, columns, masses, f, g; None without the compiled kernel.
 
     Raises:
+        InputError: If the shapes do not fit.
         RuntimeError: If plan and potentials do not prove each other optimal, which
             would be a fault of the kernel, or after very many steps.
 
@@ -44,6 +46,12 @@ def solve_by_simplex(
     """
     if library() is None:
         return None
+    # The kernel reads memory as it lies.
+    cost, a, b = (np.ascontiguousarray(x, np.float64) for x in (cost, a, b))
+    if cost.shape != (len(a), len(b)):
+        raise InputError(
+            f"costs of shape {cost.shape} must be of {len(a)} rows and {len(b)} columns"
+        )
     if len(a) < len(b):  # many short rows are scanned faster than few long ones
         found = solve_by_simplex(np.ascontiguousarray(cost.T), b, a)
         assert found is not None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.transport import simplex
+from jaxlab.transport import exact, simplex
 from jaxlab.transport.costs import power_cost
 from jaxlab.transport.duality import (
     complementary_slackness,
@@ -188,3 +188,34 @@ def test_without_a_compiler_others_step_in(rng, monkeypatch):
         assert found.value == pytest.approx(by_highs.value, abs=1e-13)
     with pytest.raises(InputError, match=r"needs a C\+\+ compiler; 'auto'"):
         solve_exact(cost, method="simplex")
+
+
+@pytest.mark.parametrize(
+    "lay",
+    [np.float32, np.asfortranarray, lambda c: np.repeat(c, 2, axis=1)[:, ::2]],
+    ids=["float32", "by columns", "strided"],
+)
+def test_costs_may_lie_in_memory_as_they_like(lay, rng):
+    cost = rng.integers(0, 100, (7, 5)).astype(np.float64)
+    a, b = rng.dirichlet(np.ones(7)), rng.dirichlet(np.ones(5))
+    expected = simplex.solve_by_simplex(cost, a, b)
+    if expected is None:
+        pytest.skip("no compiled kernels here")
+    for ours, theirs in zip(
+        simplex.solve_by_simplex(lay(cost), a, b), expected, strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(InputError, match=r"\(7, 5\) must be of 5 rows"):
+        simplex.solve_by_simplex(cost, b, a)
+
+
+def test_what_the_simplex_method_cannot_prove_goes_to_the_other(monkeypatch, rng):
+    def fails(*_):
+        raise RuntimeError("ended above its lower bound")
+
+    monkeypatch.setattr(exact, "solve_by_simplex", fails)
+    cost = rng.normal(size=(4, 3))
+    found = exact.solve_exact(cost)
+    assert found.value == pytest.approx(exact.solve_exact(cost, method="highs").value)
+    with pytest.raises(RuntimeError, match="lower bound"):
+        exact.solve_exact(cost, method="simplex")

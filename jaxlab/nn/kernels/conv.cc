@@ -117,7 +117,8 @@ void Multiply(ffi::ThreadPool& pool, int64_t shares, Operand left, Operand right
                  right.depth};
   const int64_t work = meetings.pairs.size() * left.depth * left.lanes * right.lanes;
   // Virtual devices of one machine share its threads and call at the same time.
-  Team team(pool, std::min<int64_t>(pool.num_threads() / shares, 1 + work / (1 << 21)));
+  const int64_t share = std::max<int64_t>(1, pool.num_threads() / shares);
+  Team team(pool, std::min<int64_t>(share, 1 + work / (1 << 21)));
   // Blocks are packed some at a time.
   constexpr int64_t kBlocks = 16;
   const int64_t a_blocks = a.panels * a.cells, b_blocks = b.panels * b.cells;

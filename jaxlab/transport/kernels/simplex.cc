@@ -343,19 +343,26 @@ class Simplex {
     }
   }
 
-  // Makes the new arc's reduced cost zero, by the potentials below it.
+  // Makes the new arc's reduced cost zero: shifts the potentials below it, or all others
+  // the other way where those are fewer.
   void Shift(int top, double reduced) {
-    const double shift[2] = {IsRow(top) ? -reduced : reduced,
-                             IsRow(top) ? reduced : -reduced};
-    for (int v = top;;) {
-      SetPrice(v, nodes_[v].price + shift[IsRow(v)]);
-      if (nodes_[v].first >= 0) {
-        v = nodes_[v].first;
-        continue;
+    double rows = IsRow(top) ? reduced : -reduced;
+    const bool is_below = 2 * nodes_[top].size <= n_ + m_;
+    if (!is_below) rows = -rows;
+    const int start = is_below ? top : n_, left_out = is_below ? -1 : top;
+    const double shift[2] = {-rows, rows};
+    for (int v = start;;) {
+      int w = -1;
+      if (v != left_out) {
+        SetPrice(v, nodes_[v].price + shift[IsRow(v)]);
+        w = nodes_[v].first;
       }
-      while (v != top && nodes_[v].next < 0) v = nodes_[v].parent;
-      if (v == top) return;
-      v = nodes_[v].next;
+      while (w < 0) {
+        if (v == start) return;
+        w = nodes_[v].next;
+        if (w < 0) v = nodes_[v].parent;
+      }
+      v = w;
     }
   }
 
