@@ -10,6 +10,7 @@ python -m experiments.wasserstein_duality --loss wgan-clip      or wgan-gp, sn
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ import optax
 import tyro
 from jax.sharding import Mesh
 
+from jaxlab.core.config import fields
 from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh, process_rows
 from jaxlab.core.model import Model, from_linen
@@ -44,6 +46,7 @@ from jaxlab.transport.costs import power_cost
 from jaxlab.transport.exact import solve_exact
 
 PLACES = np.arange(4.0)
+PENALISED = ("wgan-gp", "wgan-lp")
 BEFORE, AFTER = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.4, 0.3, 0.2, 0.1])
 
 
@@ -101,16 +104,10 @@ def main(config: Config) -> dict[str, float]:
         run.say("\n".join(table_lines(facts["entropies"])))
         sinkhorn_curve(run.path / "sinkhorn.png", facts["entropies"], exact.value)
         report.draw_plan(run.path / "plan.png", data.x, data.y, exact)
-        state = fit(
-            compile_step(step, state, mesh, engine=config.run.engine),
-            state,
-            batches,
-            steps=config.steps,
-            batch_size=2 * config.batch_size,
-            run=run,
-            evaluate=evaluate,
-            eval_every=config.eval_every,
-        )
+        compiled = compile_step(step, state, mesh, engine=config.run.engine)
+        sizes = fields(config, "steps", "eval_every")
+        sizes["batch_size"] = 2 * config.batch_size  # points of both
+        state = fit(compiled, state, batches, run=run, evaluate=evaluate, **sizes)
         estimate_curves(run.path / "estimate.png", read_metrics(run.path))
         found = (data.x, data.y, exact, trained(state))
         report.draw_potentials(run.path / "potential.png", *found)
@@ -128,7 +125,7 @@ def make_loss(config: Config, critic: Model) -> LossFn:
         scores, new_state = critic.apply(params, model_state, both, train=True)
         loss = wasserstein_critic(scores[: len(x)], scores[len(x) :])
         metrics = {"estimate": -loss}
-        if config.loss in ("wgan-gp", "wgan-lp"):
+        if config.loss in PENALISED:
             rows = critic_of_rows(critic, params, model_state)
             one_sided = config.loss == "wgan-lp"
             penalty = gradient_penalty(rows, x, y, key, weight=1.0, one_sided=one_sided)
@@ -147,9 +144,12 @@ def make_batches(
     The weight of the penalty rises along an exponential: the two-sided one is a wall
     between the slopes -1 and 1, and high from the start holds each on its first side.
     """
-    if min(config.penalty, config.penalty_start) <= 0:
-        given = f"penalty {config.penalty} and penalty_start {config.penalty_start}"
-        raise InputError(f"{given} must be above 0; without one, take --loss sn")
+    used = ("penalty", "penalty_start") if config.loss in PENALISED else ()
+    for name, value in fields(config, *used).items():
+        if not 0 < value < math.inf:
+            raise InputError(f"{name} {value} must be above 0; --loss sn takes none")
+    if not 0 <= config.rise_rate <= 1:
+        raise InputError(f"rise_rate {config.rise_rate} must lie in [0, 1]")
     seeds = config.seed, (config.seed + 1) % 2**32
     orders = [Order(len(data.x), config.batch_size, seed) for seed in seeds]
     share = process_rows(config.batch_size, mesh)
@@ -160,7 +160,7 @@ def make_batches(
             of_x, of_y = (order(step)[share] for order in orders)
             rise = min(1.0, step / max(config.rise_rate * config.steps, 1.0))
             weight = config.penalty_start ** (1 - rise) * config.penalty**rise
-            weights = np.full(len(of_x), weight, np.float32)
+            weights = np.full(len(of_x), weight if used else 0.0, np.float32)
             yield {"x": data.x[of_x], "y": data.y[of_y], "weight": weights}
             step += 1
 

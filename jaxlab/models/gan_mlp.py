@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.gan_parts import (
     Conditional,
@@ -51,6 +52,14 @@ def _uniform(limit: float) -> nn.initializers.Initializer:
         return jax.random.uniform(key, shape, dtype, -limit, limit)
 
     return init
+
+
+def _check_layers(max_bias: float, **sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise InputError(f"{name} {size} must be at least 1")
+    if not 0 <= max_bias < math.inf:
+        raise InputError(f"max_bias {max_bias} must be 0 or more, and finite")
 
 
 class MLPGenerator(nn.Module):
@@ -244,7 +253,18 @@ class PointGenerator(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "b j"]:
-        """Make points; labels are not used."""
+        """Make points; labels are not used.
+
+        Raises:
+            InputError: If a size is below 1, or the largest bias below 0.
+        """
+        _check_layers(
+            self.max_bias,
+            num_features=self.num_features,
+            width=self.width,
+            depth=self.depth,
+            latent_dim=z.shape[-1],
+        )
         x = z.astype(self.dtype)
         for index in range(self.depth):
             x = nn.Dense(
@@ -285,7 +305,12 @@ class PointCritic(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, " b"]:
-        """Score points; labels are not used."""
+        """Score points; labels are not used.
+
+        Raises:
+            InputError: As of `PointGenerator`.
+        """
+        _check_layers(self.max_bias, width=self.width, depth=self.depth)
         dense = dense_layer(self.spectral, train)
         x = x.astype(self.dtype)
         for index in range(self.depth):

@@ -71,6 +71,10 @@ def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
 def moments_of(features: Rows) -> Moments:
     """Measure mean and covariance (with n - 1, as the authors of FID do).
 
+    Of more rows than features the covariance is factored with rounding relative to its
+    largest entry: of features of very different scale, as 1e8 beside 1, the small ones
+    lose digits. Bring such features to one scale before.
+
     Raises:
         InputError: If there are fewer than two rows, or one is not finite.
     """
@@ -125,8 +129,9 @@ def frechet_distance(real: Rows | Moments, generated: Rows | Moments) -> float:
 
     The squared $W_2$ of the Gaussians that have the sets' moments. The last trace is
     the sum of the singular values of $R S^T$ where $A = R^T R$ and $B = S^T S$: no root
-    of a matrix is taken and singular covariances lose no digits. It is biased upwards
-    by about 1 / n: compare only scores of equally many rows.
+    of a matrix is taken and singular covariances lose no digits (features of very
+    different scale do, see `moments_of`). It is biased upwards by about 1 / n:
+    compare only scores of equally many rows.
 
     Args:
         real: Features, (n, j), or their moments.

@@ -38,8 +38,11 @@ def warmup_cosine(
         end: Learning rate after the last step.
 
     Raises:
-        InputError: If there are no steps, or the warm-up is not shorter than the run.
+        InputError: If the peak is below 0 or not finite, there are no steps, or the
+            warm-up is not shorter than the run.
     """
+    if not 0 <= peak < math.inf:
+        raise InputError(f"learning_rate {peak} must be 0 or more, and finite")
     if steps < 1:
         raise InputError(f"steps {steps} must be at least 1")
     if not 0 <= warmup_steps < max(steps, 1):

@@ -67,7 +67,7 @@ def solve_by_simplex(
     if is_part:
         f, g = _extended(cost, f, g, with_mass, to_mass)
     masses = flows * unit
-    _check_optimal(cost[rows, columns], masses, a, b, f, g)
+    _check_optimal(cost[rows, columns], masses, first * unit, second * unit, f, g)
     return rows, columns, masses, f, g
 
 

@@ -80,9 +80,10 @@ def flat(tree, path=()):
 
 
 @pytest.mark.slow
-def test_the_critic_reaches_the_exact_distance_with_slope_one(tmp_path):
+@pytest.mark.parametrize(("loss", "steps"), [("wgan-lp", 2000), ("wgan-gp", 3000)])
+def test_the_critic_reaches_the_exact_distance_with_slope_one(loss, steps, tmp_path):
     run = RunOptions(run_dir=str(tmp_path / "run"), log_every=50)
-    config = wasserstein_duality.Config(steps=2000, eval_every=0, run=run)
+    config = wasserstein_duality.Config(loss=loss, steps=steps, eval_every=0, run=run)
     metrics = wasserstein_duality.main(config)
     assert metrics["critic_gap"] >= 0.95 * metrics["exact_w1"]
     assert metrics["line_slope"] <= 1.05
@@ -103,7 +104,12 @@ def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
 def test_values_that_do_not_fit_end_with_one_line_and_code_2(start, finish, tmp_path):
     for flags, message in (
         (["--data", "circle"], "no two samples 'circle'"),
-        (["--penalty", -1.0], "penalty -1.0 and penalty_start 0.1"),
+        (["--penalty", -1.0], "penalty -1.0 must be above 0"),
+        (["--penalty-start", "nan", "--loss", "wgan-gp"], "penalty_start nan must"),
+        (["--rise-rate", -0.5], "rise_rate -0.5 must lie in [0, 1]"),
+        (["--learning-rate", -0.1], "learning_rate -0.1 must be 0 or more"),
+        (["--learning-rate", "nan"], "learning_rate nan must be 0 or more"),
+        (["--width", 0], "width 0 must be at least 1"),
         (["--loss", "wgan-clip", "--clip-limit", 0.0], "limit 0.0 of clipping"),
     ):
         folder = tmp_path / "run"

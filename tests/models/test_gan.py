@@ -9,7 +9,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.model import SPECTRAL, from_linen
 from jaxlab.losses.lipschitz import critic_of_rows, gradient_norms, gradient_penalty
 from jaxlab.models.gan import GANS, make_gan
-from jaxlab.models.gan_mlp import MaxoutCritic
+from jaxlab.models.gan_mlp import MaxoutCritic, PointCritic, PointGenerator
 from jaxlab.models.gan_parts import (
     CriticHead,
     ImageNorm,
@@ -93,6 +93,26 @@ def test_parts_check_what_they_are_given():
     gan = make_gan("mlp", (8, 8, 1), conditional="acgan", num_classes=3)
     with pytest.raises(InputError, match="3 classes needs labels"):
         shapes_of(gan.generator, rows)
+
+
+@pytest.mark.parametrize("network", [PointGenerator, PointCritic])
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("width", 0, "at least 1"),
+        ("depth", -1, "at least 1"),
+        ("max_bias", -1.0, "0 or more"),
+        ("max_bias", float("nan"), "0 or more"),
+    ],
+)
+def test_networks_of_points_refuse_sizes_that_are_none(network, field, value, rule):
+    with pytest.raises(InputError, match=f"{field} {value} must be {rule}"):
+        shapes_of(network(**{field: value}), jnp.zeros((2, 2)))
+
+
+def test_points_are_not_made_of_nothing():
+    with pytest.raises(InputError, match="latent_dim 0 must be at least 1"):
+        shapes_of(PointGenerator(), jnp.zeros((2, 0)))
 
 
 @pytest.mark.slow

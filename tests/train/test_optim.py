@@ -1,5 +1,7 @@
 """Schedules against their formulas, AdamW and clipping against torch."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +37,12 @@ def test_warm_up_then_half_a_cosine(warmup):
 def test_a_warm_up_outside_the_run_is_refused(warmup):
     with pytest.raises(InputError, match=f"warmup_steps {warmup} .* 9"):
         warmup_cosine(0.1, 10, warmup)
+
+
+@pytest.mark.parametrize("peak", [-0.1, math.nan, math.inf])
+def test_a_learning_rate_that_is_none_is_refused(peak):
+    with pytest.raises(InputError, match=f"learning_rate {peak} must be 0 or more"):
+        warmup_cosine(peak, 10)
 
 
 def test_only_kernels_decay():

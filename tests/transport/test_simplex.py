@@ -219,3 +219,16 @@ def test_what_the_simplex_method_cannot_prove_goes_to_the_other(monkeypatch, rng
     assert found.value == pytest.approx(exact.solve_exact(cost, method="highs").value)
     with pytest.raises(RuntimeError, match="lower bound"):
         exact.solve_exact(cost, method="simplex")
+
+
+@needs_compiler
+def test_masses_and_costs_of_many_decades_are_proved_optimal():
+    rng = np.random.default_rng(40)
+    rng.random((8, 6))  # to one that the rounding of masses decides
+    cost = 10 ** rng.uniform(-12, 12, (8, 1)) * rng.random((8, 6))
+    a, b = 10 ** rng.uniform(-15, 0, 8), 10 ** rng.uniform(-15, 0, 6)
+    a, b = a / a.sum(), b / b.sum()
+    found = solve_exact(cost, a, b, method="simplex")
+    assert is_feasible(found.plan, a, b, atol=1e-15)
+    by_auto = solve_exact(cost, a, b)
+    assert by_auto.value == found.value
