@@ -6,7 +6,8 @@ Never required. A package keeps its sources in a folder `kernels` beside its mod
 Without that command they are built at the first use (seconds, once for each machine and
 version of JAX). They are plain shared libraries: XLA calls them through its foreign
 function interface, on its own thread pool, and NumPy arrays go in through ctypes.
-`JAXLAB_NATIVE=0` turns them off.
+`JAXLAB_NATIVE=0` turns them off. `jax.export` needs that: a program with calls of
+compiled kernels cannot be exported, as no other machine need have them.
 """
 
 import ctypes

@@ -23,9 +23,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxlab.core.typing import Array
-from jaxlab.nn.conv_forms import Geometry, Role, by_xla, by_xla_on_cpu, others
+from jaxlab.nn.conv_forms import ROLES, Geometry, Role, by_xla, by_xla_on_cpu, others
 from jaxlab.nn.conv_native import by_native, suits_native
 
 __all__ = ["contract"]
@@ -41,9 +43,62 @@ def contract(result: Role, first: Array, second: Array, geometry: Geometry) -> A
         second: The other one; of the same dtype, which the result has too. Products
             are added in float32 at least.
         geometry: The sizes.
+
+    On a mesh with axes of type Explicit the result keeps the split of the batch; a
+    kernel is whole on every device. With Auto axes the compiler does the same.
     """
+    mesh = _explicit_mesh(first, second)
+    if mesh is not None:
+        return _contract_split(
+            first, second, result=result, geometry=geometry, mesh=mesh
+        )
     first, second = _vary_alike(first, second)
     return _contract_p.bind(first, second, result=result, geometry=geometry)
+
+
+def _explicit_mesh(*arrays: Array) -> Any:
+    """Give the mesh of the arrays or around them, if its axes are of type Explicit."""
+    meshes = [jax.typeof(array).sharding.mesh for array in arrays]
+    meshes.append(jax.sharding.get_abstract_mesh())
+    return next((mesh for mesh in meshes if mesh.explicit_axes), None)
+
+
+# Jitted, as outside of `jax.set_mesh` only a program knows the devices of such a mesh.
+@functools.partial(jax.jit, static_argnames=("result", "geometry", "mesh"))
+def _contract_split(
+    first: Array, second: Array, *, result: Role, geometry: Geometry, mesh: Any
+) -> Array:
+    """Contract on a mesh whose types of arrays say how they are split.
+
+    Every device takes its rows of the batch, and all of the kernel. What is split along
+    other axes is put together before; transposing that splits the gradient again.
+    """
+    operands = dict(zip(others(result), (first, second), strict=True))
+    splits = (
+        jax.typeof(array).sharding.spec[0]
+        for role, array in operands.items()
+        if role != "kernel"
+    )
+    batch = next(filter(None, splits), None)
+    specs = {role: P() if role == "kernel" else P(batch) for role in ROLES}
+
+    def of_device(first: Array, second: Array) -> Array:
+        found = contract(result, first, second, geometry)
+        is_split = result == "kernel" and batch is not None
+        return lax.psum(found, batch) if is_split else found
+
+    run = jax.shard_map(
+        of_device,
+        mesh=mesh,
+        in_specs=tuple(specs[role] for role in operands),
+        out_specs=specs[result],
+    )
+    return run(
+        *(
+            jax.sharding.reshard(array, NamedSharding(mesh, specs[role]))
+            for role, array in operands.items()
+        )
+    )
 
 
 def _vary_alike(*arrays: Array) -> list[Array]:
@@ -149,7 +204,8 @@ mlir.register_lowering(
     _contract_p, mlir.lower_fun(_cpu, multiple_results=False), platform="cpu"
 )
 # The CPU's form asks for the mesh while it is lowered (`custom_partitioning`); JAX has
-# no public way to say so of a primitive.
+# no public way to say so of a primitive. A version without this list has nothing to be
+# told.
 with contextlib.suppress(ImportError):
     from jax._src.dispatch import prim_requires_devices_during_lowering
 

@@ -65,7 +65,7 @@ def by_native(result: Role, first: Array, second: Array, geometry: Geometry) -> 
 
 
 def _call(
-    result: Role, first: Array, second: Array, geometry: Geometry, shares: int = 1
+    result: Role, first: Array, second: Array, geometry: Geometry, shares: int
 ) -> Array:
     """Call the kernel, which takes its part of the threads that devices share."""
     shape = geometry.shape(result, first.shape, second.shape)
@@ -85,20 +85,27 @@ def _partition(
 ) -> tuple[Mesh, Any, NamedSharding, tuple[NamedSharding, ...]]:
     """Say what one device does: its rows of the batch."""
     roles = others(result)
+    if mesh.empty:  # not known to JAX here, only its devices are: each does all
+        devices = sorted(operands[0].sharding.device_set, key=lambda device: device.id)
+        mesh = Mesh(np.array(devices), ("devices",))
+    # Without a mesh shardings have no spec.
+    specs = [getattr(part.sharding, "spec", P()) for part in operands]
     batch = next(
         (
-            part.sharding.spec[0]
-            for role, part in zip(roles, operands, strict=True)
-            if role != "kernel" and part.sharding.spec and part.sharding.spec[0]
+            spec[0]
+            for role, spec in zip(roles, specs, strict=True)
+            if role != "kernel" and spec and spec[0]
         ),
         None,
     )
+    # A process shares its threads among its own devices of the mesh.
+    shares = max(1, len(mesh.local_devices))
 
     def lay(role: Role) -> NamedSharding:
         return NamedSharding(mesh, P() if role == "kernel" else P(batch))
 
     def of_device(first: Array, second: Array) -> Array:
-        found = _call(result, first, second, geometry, shares=jax.local_device_count())
+        found = _call(result, first, second, geometry, shares)
         is_split = result == "kernel" and batch is not None
         return jax.lax.psum(found, batch) if is_split else found
 
@@ -106,7 +113,9 @@ def _partition(
 
 
 def _alone(result: Role, first: Array, second: Array, geometry: Geometry) -> Array:
-    return _call(result, first, second, geometry)
+    mesh = jax.typeof(first).sharding.mesh  # with axes inside `jax.shard_map`
+    shares = max(1, min(mesh.size, jax.local_device_count()))
+    return _call(result, first, second, geometry, shares)
 
 
 def _make_partitioned(result: Role) -> custom_partitioning:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from jax import lax
-from jax.sharding import NamedSharding
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
 
@@ -212,6 +212,72 @@ def test_a_split_batch_stays_split(rng, mesh):
     assert found[0].sharding.shard_shape(found[0].shape)[0] == 16 // mesh.size
     assert "all-gather" not in compiled.as_text()
     assert "all-to-all" not in compiled.as_text()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "types", "of_batch", "of_kernel"),
+    [
+        ((4,), "E", P("a"), P()),
+        ((2, 2), "EE", P(("a", "b")), P()),
+        ((2, 2), "EA", P("a"), P()),
+        ((2, 2), "EE", P("a", None, "b"), P(None, None, None, "b")),
+        ((2,), "E", P(), P()),
+    ],
+)
+def test_a_batch_split_over_explicit_axes_stays_split(
+    rng, sizes, types, of_batch, of_kernel
+):
+    x, kernel = draw(rng, 16, 6, 6, 4), draw(rng, 3, 3, 4, 8)
+    kinds = {"E": AxisType.Explicit, "A": AxisType.Auto}
+    names = ("a", "b")[: len(sizes)]
+    mesh = jax.make_mesh(sizes, names, axis_types=tuple(kinds[t] for t in types))
+
+    def output(x, kernel):
+        return conv(x, kernel, stride=(2, 2))
+
+    def step(x, kernel):
+        y = output(x, kernel)
+        first = jax.grad(lambda *a: jnp.sin(output(*a)).sum(), (0, 1))(x, kernel)
+        second = jax.grad(penalty(output), (0, 1))(x, kernel)
+        back = conv_transpose(y, kernel, stride=(2, 2), out_size=(6, 6))
+        return y, first, second, back, jax.jvp(output, (x, kernel), (x, kernel))
+
+    alone = jax.jit(step)(x, kernel)
+    split = jax.device_put(x, NamedSharding(mesh, of_batch))
+    whole = jax.device_put(kernel, NamedSharding(mesh, of_kernel))
+    with jax.set_mesh(mesh):
+        compiled = jax.jit(step).lower(split, whole).compile()
+        found = compiled(split, whole)
+    close(found, alone)
+    shares = split.sharding.shard_shape(x.shape)[0]
+    assert found[0].sharding.shard_shape(found[0].shape)[0] == shares
+    assert found[1][0].sharding.is_equivalent_to(split.sharding, 4)
+    assert found[1][1].sharding.is_equivalent_to(whole.sharding, 4)
+    if of_kernel == P():
+        assert "all-gather" not in compiled.as_text()
+
+
+def test_explicit_axes_meet_what_else_there_is(rng):
+    x, kernel = draw(rng, 8, 6, 6, 2), draw(rng, 3, 3, 2, 4)
+    expected = conv(x, kernel)
+    mesh = jax.make_mesh((4,), ("data",))
+    split = jax.device_put(x, NamedSharding(mesh, P("data")))
+    close(conv(split, jax.device_put(kernel, NamedSharding(mesh, P()))), expected)
+    with jax.set_mesh(mesh):
+        close(conv(x, kernel), expected)  # not laid over the mesh
+        close(jax.jit(conv)(split, kernel), expected)
+        pair = jnp.stack([split, 2 * split])
+        found = jax.jit(jax.vmap(conv, (0, None)))(pair, kernel)
+    close(found, jnp.stack([expected, 2 * expected]))
+
+
+def test_a_mesh_of_which_some_axes_are_manual(rng):
+    x, kernel = draw(rng, 8, 6, 6, 2), draw(rng, 3, 3, 2, 4)
+    mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
+    run = jax.shard_map(
+        conv, mesh=mesh, in_specs=(P("a"), P()), out_specs=P("a"), axis_names={"a"}
+    )
+    close(jax.jit(run)(x, kernel), conv(x, kernel))
 
 
 def test_gradients_inside_shard_map_are_added_up(rng):

@@ -1,4 +1,5 @@
 // The three maps of a convolution (see conv_bilinear.py), called from XLA.
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <mutex>
@@ -117,7 +118,8 @@ void Multiply(ffi::ThreadPool& pool, int64_t shares, Operand left, Operand right
                  right.depth};
   const int64_t work = meetings.pairs.size() * left.depth * left.lanes * right.lanes;
   // Virtual devices of one machine share its threads and call at the same time.
-  const int64_t share = std::max<int64_t>(1, pool.num_threads() / shares);
+  const int64_t devices = std::max<int64_t>(1, shares);
+  const int64_t share = std::max<int64_t>(1, pool.num_threads() / devices);
   Team team(pool, std::min<int64_t>(share, 1 + work / (1 << 21)));
   // Blocks are packed some at a time.
   constexpr int64_t kBlocks = 16;
