@@ -23,7 +23,7 @@ from jaxlab.data.critic_order import CriticOrder, CriticSchedule
 from jaxlab.data.images import find_images
 from jaxlab.data.order import Order
 from jaxlab.interop.feature_networks import find_features
-from jaxlab.losses.adversarial import score_both
+from jaxlab.losses.adversarial import score_both, scores_of
 from jaxlab.losses.gan_recipes import Recipe, RecipeName, find_recipe
 from jaxlab.losses.lipschitz import clip_weights, critic_of_rows
 from jaxlab.models.gan import Gan, ImageGan, make_gan
@@ -172,11 +172,12 @@ def make_losses(
         of_real, of_fake, new_state = score_both(
             critic, params, state, real, fake, labels, key=keys[3]
         )
-        loss = recipe.losses.critic(scores(of_real), scores(of_fake))
-        metrics = {"critic_gap": scores(of_real).mean() - scores(of_fake).mean()}
+        real_scores, fake_scores = scores_of(of_real), scores_of(of_fake)
+        loss = recipe.losses.critic(real_scores, fake_scores)
+        metrics = {"critic_gap": real_scores.mean() - fake_scores.mean()}
         if recipe.penalty != "none":
             rows = critic_of_rows(critic, params, state, key=keys[5], labels=labels)
-            penalty = recipe.penalize(lambda x: scores(rows(x)), real, fake, keys[4])
+            penalty = recipe.penalize(rows, real, fake, keys[4])
             loss, metrics["penalty"] = loss + penalty, penalty
         if is_acgan:
             loss += class_loss(of_real, labels)
@@ -197,17 +198,12 @@ def make_losses(
         out, _ = critic.apply(
             other.params, other.model_state, fake, labels, key=keys[1], train=moves
         )
-        loss = recipe.losses.generator(scores(out))
+        loss = recipe.losses.generator(scores_of(out))
         if is_acgan:
             loss += config.class_weight * class_loss(out, labels)
         return loss, (state, {})
 
     return critic_loss_fn, generator_loss_fn
-
-
-def scores(out: Array | tuple[Array, Array]) -> Array:
-    """Pick the scores out of what a critic gives."""
-    return out[0] if isinstance(out, tuple) else out
 
 
 def class_loss(out: tuple[Array, Array], labels: Array) -> Scalar:

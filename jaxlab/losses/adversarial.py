@@ -25,6 +25,7 @@ __all__ = [
     "minimax_generator",
     "non_saturating_generator",
     "score_both",
+    "scores_of",
     "wasserstein_critic",
     "wasserstein_generator",
 ]
@@ -135,6 +136,11 @@ ADVERSARIAL_LOSSES = {
     "hinge": AdversarialLoss(hinge_discriminator, wasserstein_generator),
     "wasserstein": AdversarialLoss(wasserstein_critic, wasserstein_generator),
 }
+
+
+def scores_of(out: Array | tuple[Array, ...]) -> Array:
+    """Pick the scores out of what a critic gives: of a tuple they are the first."""
+    return out[0] if isinstance(out, tuple) else out
 
 
 def score_both(

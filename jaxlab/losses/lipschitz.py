@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxlab.core.errors import InputError
 from jaxlab.core.model import SPECTRAL, Model
 from jaxlab.core.typing import Array, Float, Key, ModelState, Params, PyTree, Scalar
+from jaxlab.losses.adversarial import scores_of
 
 __all__ = [
     "clip_weights",
@@ -41,7 +42,7 @@ def critic_of_rows(
     """Bind a model's parameters, for the penalties; what it makes of its state is lost.
 
     Args:
-        model: The critic.
+        model: The critic; of a tuple, the scores are the first.
         params: Its parameters.
         model_state: Its state: empty, or vectors of spectral normalisation alone, in
             the collection `jaxlab.core.model.SPECTRAL`.
@@ -60,7 +61,8 @@ def critic_of_rows(
         )
 
     def critic(x: Array) -> Array:
-        return model.apply(params, model_state, x, key=key, train=train, **options)[0]
+        out, _ = model.apply(params, model_state, x, key=key, train=train, **options)
+        return scores_of(out)
 
     return critic
 

@@ -13,6 +13,7 @@ from jaxlab.core.typing import Array
 from jaxlab.data.augment import to_unit_range
 from jaxlab.data.critic_order import CriticOrder
 from jaxlab.data.images import ImageData
+from jaxlab.losses.adversarial import scores_of
 from jaxlab.train.adversarial import (
     AdversarialState,
     Player,
@@ -90,7 +91,7 @@ class ImageReport:
 
         def score(player: Player, labels: Array, x: Array) -> Array:
             out, _ = critic.apply(player.params, player.model_state, x, labels)
-            return out[0] if isinstance(out, tuple) else out
+            return scores_of(out)
 
         @jax.jit
         def fakes(player: Player, labels: Array, key: Array) -> Array:

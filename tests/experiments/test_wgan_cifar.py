@@ -74,7 +74,7 @@ def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
 
 @pytest.mark.slow
 def test_values_that_do_not_fit_end_with_one_line_and_code_2(start, finish):
-    _, err = finish(start("--image-size", "9"), code=2)
+    _, err = finish(start("--model", "cnn", "--image-size", "9"), code=2)
     assert err.count("\n") == 1
     assert "9 x 9" in err
     _, err = finish(start("--penalty-weight", "-1"), code=2)
