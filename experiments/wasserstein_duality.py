@@ -76,7 +76,8 @@ def main(config: Config) -> dict[str, float]:
     """Solve, train, evaluate, draw, and return the final metrics."""
     mesh = make_mesh(config.run.mesh, batch_size=config.batch_size)
     data = find_two_samples(config.data, config.points, config.seed)
-    critic = from_linen(PointCritic(config.width, config.depth, config.loss == "sn"))
+    size = fields(config, "width", "depth")
+    critic = from_linen(PointCritic(**size, spectral=config.loss == "sn"))
     schedule = warmup_cosine(config.learning_rate, config.steps)
     optimizer = optax.adam(schedule, b1=0.9, b2=0.99)
     if config.loss == "wgan-clip":

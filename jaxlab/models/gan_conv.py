@@ -20,6 +20,7 @@ References:
     Miyato et al. 2018, https://arxiv.org/abs/1802.05957, table 3.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,8 +30,8 @@ from flax import linen as nn
 
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.gan_parts import (
-    Conditional,
-    CriticHead,
+    ImageCritic,
+    ImageGenerator,
     ImageNorm,
     NormKind,
     Scores,
@@ -60,23 +61,17 @@ def _near_one(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Arr
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
-class DCGANGenerator(nn.Module):
+class DCGANGenerator(ImageGenerator):
     """Transposed convolutions of 4 x 4 with batch normalisation and ReLU.
 
     Attributes:
-        shape: Of an image.
         width: Channels of the last hidden layer.
         extra_layers: Convolutions of 3 x 3 before the last layer.
-        num_classes: Scales and shifts of the batch normalisation for each class; 0:
-            without classes.
-        dtype: Of the computation; parameters and images are float32.
     """
 
     shape: tuple[int, ...] = (64, 64, 3)
     width: int = 64
     extra_layers: int = 0
-    num_classes: int = 0
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -93,26 +88,20 @@ class DCGANGenerator(nn.Module):
         """
         rows, columns, doublings = base_of(self.shape)
         layer = {"use_bias": False, "kernel_init": NORMAL, "dtype": self.dtype}
-
-        def rectified(x: Array, name: str) -> Array:
-            norm = ImageNorm(
-                num_classes=self.num_classes,
-                scale_init=_near_one,
-                dtype=self.dtype,
-                name=name,
-            )
-            return nn.relu(norm(x, labels, train=train))
+        rectify = functools.partial(
+            self.rectify, labels=labels, train=train, scale_init=_near_one
+        )
 
         width = self.width << (doublings - 1)
         # A transposed convolution of one pixel.
         x = nn.Dense(rows * columns * width, name="input", **layer)(z)
-        x = rectified(x.reshape(-1, rows, columns, width), "norm_0")
+        x = rectify(x.reshape(-1, rows, columns, width), name="norm_0")
         for index in range(1, doublings):
             x = _up(width >> index, 4, name=f"up_{index}", **layer)(x)
-            x = rectified(x, f"norm_{index}")
+            x = rectify(x, name=f"norm_{index}")
         for index in range(self.extra_layers):
             x = Conv(self.width, (3, 3), name=f"extra_{index}", **layer)(x)
-            x = rectified(x, f"extra_norm_{index}")
+            x = rectify(x, name=f"extra_norm_{index}")
         x = _up(self.shape[-1], 4, name="out", **layer)(x)
         return to_images(x, self.shape)
 
@@ -122,26 +111,18 @@ def _up(features: int, size: int, **options: Any) -> nn.Module:
     return ConvTranspose(features, (size, size), (2, 2), **options)
 
 
-class DCGANCritic(nn.Module):
+class DCGANCritic(ImageCritic):
     """Convolutions of 4 x 4 of stride 2, normalised but for the first one.
 
     Attributes:
         width: Channels of the first layer; each layer doubles them.
         extra_layers: Convolutions of 3 x 3 after the first layer.
         norm: `batch` is the paper's; with a gradient penalty `layer` or `none`.
-        conditional: See `CriticHead`.
-        num_classes: See `CriticHead`.
-        spectral: Spectral normalisation of all layers.
-        dtype: Of the computation; parameters and scores are float32.
     """
 
     width: int = 64
     extra_layers: int = 0
     norm: NormKind = "batch"
-    conditional: Conditional = "none"
-    num_classes: int = 0
-    spectral: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -176,31 +157,18 @@ class DCGANCritic(nn.Module):
             x = conv(width, (4, 4), (2, 2), name=f"conv_{index}", **layer)(x)
             x = rectified(x, f"norm_{index}")
         # The score is a convolution that leaves one pixel: a product.
-        return CriticHead(
-            self.conditional,
-            self.num_classes,
-            self.spectral,
-            use_bias=False,
-            kernel_init=NORMAL,
-            name="head",
-        )(x.reshape(len(x), -1), labels, train=train)
+        return self.score(x, labels, train=train, use_bias=False, kernel_init=NORMAL)
 
 
-class CNNGenerator(nn.Module):
+class CNNGenerator(ImageGenerator):
     """Transposed convolutions of 5 x 5 with batch normalisation and ReLU.
 
     Attributes:
-        shape: Of an image.
         width: Channels of the last hidden layer, DIM in the authors' code.
-        num_classes: Scales and shifts of the batch normalisation for each class; 0:
-            without classes.
-        dtype: Of the computation; parameters and images are float32.
     """
 
     shape: tuple[int, ...] = (32, 32, 3)
     width: int = 128
-    num_classes: int = 0
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -216,10 +184,7 @@ class CNNGenerator(nn.Module):
             InputError: If the shape cannot be made by doubling.
         """
         rows, columns, doublings = base_of(self.shape)
-
-        def rectified(x: Array, name: str) -> Array:
-            norm = ImageNorm(num_classes=self.num_classes, dtype=self.dtype, name=name)
-            return nn.relu(norm(x, labels, train=train))
+        rectify = functools.partial(self.rectify, labels=labels, train=train)
 
         width = self.width << (doublings - 1)
         x = nn.Dense(
@@ -228,34 +193,26 @@ class CNNGenerator(nn.Module):
             dtype=self.dtype,
             name="input",
         )(z)
-        x = rectified(x, "norm_0")  # of each unit: pixels apart
+        x = rectify(x, name="norm_0")  # of each unit: pixels apart
         x = x.reshape(-1, rows, columns, width)
         layer = {"kernel_init": glorot_uniform(HE, 2), "dtype": self.dtype}
         for index in range(1, doublings):
             x = _up(width >> index, 5, name=f"up_{index}", **layer)(x)
-            x = rectified(x, f"norm_{index}")
+            x = rectify(x, name=f"norm_{index}")
         x = _up(self.shape[-1], 5, name="out", **layer)(x)
         return to_images(x, self.shape)
 
 
-class CNNCritic(nn.Module):
+class CNNCritic(ImageCritic):
     """Convolutions of 5 x 5 of stride 2 with leaky ReLU, without normalisation.
 
     Attributes:
         width: Channels of the first layer, DIM; each layer doubles them.
         norm: Of all layers but the first.
-        conditional: See `CriticHead`.
-        num_classes: See `CriticHead`.
-        spectral: Spectral normalisation of all layers.
-        dtype: Of the computation; parameters and scores are float32.
     """
 
     width: int = 128
     norm: NormKind = "none"
-    conditional: Conditional = "none"
-    num_classes: int = 0
-    spectral: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -280,30 +237,18 @@ class CNNCritic(nn.Module):
                 norm = ImageNorm(self.norm, dtype=self.dtype, name=f"norm_{index}")
                 x = norm(x, train=train)
             x = leaky_relu(x)
-        return CriticHead(
-            self.conditional,
-            self.num_classes,
-            self.spectral,
-            kernel_init=glorot_uniform(),
-            name="head",
-        )(x.reshape(len(x), -1), labels, train=train)
+        return self.score(x, labels, train=train, kernel_init=glorot_uniform())
 
 
-class SNGANCNNGenerator(nn.Module):
+class SNGANCNNGenerator(ImageGenerator):
     """Transposed convolutions of 4 x 4 from a wide projection, and one of 3 x 3.
 
     Attributes:
-        shape: Of an image.
         width: Channels of the last hidden layer.
-        num_classes: Scales and shifts of the batch normalisation for each class; 0:
-            without classes.
-        dtype: Of the computation; parameters and images are float32.
     """
 
     shape: tuple[int, ...] = (32, 32, 3)
     width: int = 64
-    num_classes: int = 0
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -320,37 +265,27 @@ class SNGANCNNGenerator(nn.Module):
         """
         rows, columns, doublings = base_of(self.shape)
         layer = {"kernel_init": NORMAL, "dtype": self.dtype}
-
-        def rectified(x: Array, name: str) -> Array:
-            norm = ImageNorm(num_classes=self.num_classes, dtype=self.dtype, name=name)
-            return nn.relu(norm(x, labels, train=train))
+        rectify = functools.partial(self.rectify, labels=labels, train=train)
 
         width = self.width << doublings
         x = nn.Dense(rows * columns * width, name="input", **layer)(z)
-        x = rectified(x.reshape(-1, rows, columns, width), "norm_0")
+        x = rectify(x.reshape(-1, rows, columns, width), name="norm_0")
         for index in range(1, doublings + 1):
             x = _up(width >> index, 4, name=f"up_{index}", **layer)(x)
-            x = rectified(x, f"norm_{index}")
+            x = rectify(x, name=f"norm_{index}")
         x = Conv(self.shape[-1], (3, 3), name="out", **layer)(x)
         return to_images(x, self.shape)
 
 
-class SNGANCNNCritic(nn.Module):
+class SNGANCNNCritic(ImageCritic):
     """Convolutions of 3 x 3, and of 4 x 4 of stride 2, by turns.
 
     Attributes:
         width: Channels of the first layer.
-        conditional: See `CriticHead`.
-        num_classes: See `CriticHead`.
-        spectral: Spectral normalisation of all layers.
-        dtype: Of the computation; parameters and scores are float32.
     """
 
     width: int = 64
-    conditional: Conditional = "none"
-    num_classes: int = 0
     spectral: bool = True
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -376,10 +311,4 @@ class SNGANCNNCritic(nn.Module):
             x = nn.leaky_relu(x, 0.1)
         x = conv(self.width << halvings, (3, 3), name=f"conv_{halvings}", **layer)(x)
         x = nn.leaky_relu(x, 0.1)
-        return CriticHead(
-            self.conditional,
-            self.num_classes,
-            self.spectral,
-            kernel_init=NORMAL,
-            name="head",
-        )(x.reshape(len(x), -1), labels, train=train)
+        return self.score(x, labels, train=train, kernel_init=NORMAL)

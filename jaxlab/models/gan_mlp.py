@@ -12,7 +12,7 @@ References:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,8 +22,8 @@ from flax import linen as nn
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.gan_parts import (
-    Conditional,
-    CriticHead,
+    ImageCritic,
+    ImageGenerator,
     Scores,
     dense_layer,
     leaky_relu,
@@ -54,32 +54,18 @@ def _uniform(limit: float) -> nn.initializers.Initializer:
     return init
 
 
-def _check_layers(max_bias: float, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise InputError(f"{name} {size} must be at least 1")
-    if not 0 <= max_bias < math.inf:
-        raise InputError(f"max_bias {max_bias} must be 0 or more, and finite")
-
-
-class MLPGenerator(nn.Module):
+class MLPGenerator(ImageGenerator):
     """Dense layers of a quarter, a half and all of the width, then tanh.
 
     Each is followed by a leaky ReLU and then by batch normalisation (momentum .8 and
     eps .001, those of Keras).
 
     Attributes:
-        shape: Of an image.
         width: Of the last hidden layer.
-        num_classes: Scales and shifts of the batch normalisation for each class; 0:
-            without classes.
-        dtype: Of the computation; parameters and images are float32.
     """
 
     shape: tuple[int, ...] = (28, 28, 1)
     width: int = 1024
-    num_classes: int = 0
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -107,22 +93,14 @@ class MLPGenerator(nn.Module):
         return to_images(x, self.shape)
 
 
-class MLPCritic(nn.Module):
+class MLPCritic(ImageCritic):
     """Dense layers of the width and of half of it, each with a leaky ReLU.
 
     Attributes:
         width: Of the first layer.
-        conditional: See `CriticHead`.
-        num_classes: See `CriticHead`.
-        spectral: Spectral normalisation of all layers.
-        dtype: Of the computation; parameters and scores are float32.
     """
 
     width: int = 512
-    conditional: Conditional = "none"
-    num_classes: int = 0
-    spectral: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -140,9 +118,7 @@ class MLPCritic(nn.Module):
                 width, kernel_init=GLOROT, dtype=self.dtype, name=f"dense_{index}"
             )(x)
             x = leaky_relu(x)
-        return CriticHead(
-            self.conditional, self.num_classes, self.spectral, name="head"
-        )(x, labels, train=train)
+        return self.score(x, labels, train=train)
 
 
 class MaxoutGenerator(nn.Module):
@@ -227,23 +203,56 @@ class MaxoutCritic(nn.Module):
         return head(x.astype(jnp.float32))[:, 0]
 
 
-class PointGenerator(nn.Module):
-    """Layers of ReLU from latent rows to points.
+class PointNetwork(nn.Module):
+    """Layers of ReLU, with the fields of networks of points.
 
     Attributes:
-        num_features: Coordinates of a point.
         width: Of a layer.
         depth: Layers.
         max_bias: Biases of the layers start uniform up to this, not 0: units that bend
             away from the origin too. torch's layers start so, the first with 0.7.
-        dtype: Of the computation; parameters and points are float32.
+        dtype: Of the computation; parameters, points and scores are float32.
     """
 
-    num_features: int = 2
     width: int = 512
     depth: int = 3
     max_bias: float = 0.0
     dtype: Any = jnp.float32
+
+    def hidden(
+        self, x: Float[Array, "b j"], dense: Callable[..., nn.Module]
+    ) -> Float[Array, "b d"]:
+        """Give the units of the last hidden layer, in float32."""
+        for name in ("width", "depth"):
+            _check_size(name, getattr(self, name))
+        if not 0 <= self.max_bias < math.inf:
+            raise InputError(f"max_bias {self.max_bias} must be 0 or more, and finite")
+        x = x.astype(self.dtype)
+        for index in range(self.depth):
+            x = dense(
+                self.width,
+                kernel_init=HE,
+                bias_init=_uniform(self.max_bias),
+                dtype=self.dtype,
+                name=f"dense_{index}",
+            )(x)
+            x = nn.relu(x)
+        return x.astype(jnp.float32)
+
+
+def _check_size(name: str, size: int) -> None:
+    if size < 1:
+        raise InputError(f"{name} {size} must be at least 1")
+
+
+class PointGenerator(PointNetwork):
+    """Layers of ReLU from latent rows to points.
+
+    Attributes:
+        num_features: Coordinates of a point.
+    """
+
+    num_features: int = 2
 
     @nn.compact
     def __call__(
@@ -258,44 +267,20 @@ class PointGenerator(nn.Module):
         Raises:
             InputError: If a size is below 1, or the largest bias below 0.
         """
-        _check_layers(
-            self.max_bias,
-            num_features=self.num_features,
-            width=self.width,
-            depth=self.depth,
-            latent_dim=z.shape[-1],
-        )
-        x = z.astype(self.dtype)
-        for index in range(self.depth):
-            x = nn.Dense(
-                self.width,
-                kernel_init=HE,
-                bias_init=_uniform(self.max_bias),
-                dtype=self.dtype,
-                name=f"dense_{index}",
-            )(x)
-            x = nn.relu(x)
-        return nn.Dense(self.num_features, kernel_init=GLOROT, name="out")(
-            x.astype(jnp.float32)
-        )
+        _check_size("num_features", self.num_features)
+        _check_size("latent_dim", z.shape[-1])
+        x = self.hidden(z, nn.Dense)
+        return nn.Dense(self.num_features, kernel_init=GLOROT, name="out")(x)
 
 
-class PointCritic(nn.Module):
+class PointCritic(PointNetwork):
     """Layers of ReLU from points to scores.
 
     Attributes:
-        width: Of a layer.
-        depth: Layers.
         spectral: Spectral normalisation of all layers.
-        max_bias: As of `PointGenerator`.
-        dtype: Of the computation; parameters and scores are float32.
     """
 
-    width: int = 512
-    depth: int = 3
     spectral: bool = False
-    max_bias: float = 0.0
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -310,17 +295,6 @@ class PointCritic(nn.Module):
         Raises:
             InputError: As of `PointGenerator`.
         """
-        _check_layers(self.max_bias, width=self.width, depth=self.depth)
         dense = dense_layer(self.spectral, train)
-        x = x.astype(self.dtype)
-        for index in range(self.depth):
-            x = dense(
-                self.width,
-                kernel_init=HE,
-                bias_init=_uniform(self.max_bias),
-                dtype=self.dtype,
-                name=f"dense_{index}",
-            )(x)
-            x = nn.relu(x)
-        head = dense(1, kernel_init=GLOROT, name="out")  # in float32 whatever the rest
-        return head(x.astype(jnp.float32))[:, 0]
+        x = self.hidden(x, dense)
+        return dense(1, kernel_init=GLOROT, name="out")(x)[:, 0]

@@ -1,5 +1,8 @@
 """What the networks of GANs share: sizes, normalisations, and heads with classes.
 
+A network for images extends `ImageGenerator` or `ImageCritic` and writes its `__call__`
+out.
+
 An image of side `base * 2**n` is made by n doublings from `base`, which lies in 4..7:
 
     side   8  16  28  32  48  64
@@ -24,6 +27,8 @@ from jaxlab.nn.spectral import SpectralConv, SpectralDense, SpectralEmbed
 __all__ = [
     "Conditional",
     "CriticHead",
+    "ImageCritic",
+    "ImageGenerator",
     "ImageNorm",
     "NormKind",
     "Scores",
@@ -235,3 +240,71 @@ class CriticHead(nn.Module):
             )
         if self.conditional == "projection" and labels is None:
             raise InputError("a projection critic needs labels: one for each row")
+
+
+class ImageGenerator(nn.Module):
+    """The fields of generators of images, and the layer that they share.
+
+    Attributes:
+        shape: Of an image.
+        width: Channels or units, as the network counts them.
+        num_classes: Scales and shifts of the batch normalisation for each class; 0:
+            without classes.
+        dtype: Of the computation; parameters and images are float32.
+    """
+
+    shape: tuple[int, ...] = (32, 32, 3)
+    width: int = 64
+    num_classes: int = 0
+    dtype: Any = jnp.float32
+
+    def rectify(
+        self,
+        x: Float[Array, "b *rest d"],
+        labels: Int[Array, " b"] | None,
+        *,
+        train: bool,
+        name: str,
+        **options: Any,
+    ) -> Float[Array, "b *rest d"]:
+        """Normalise over the batch, and apply a ReLU."""
+        norm = ImageNorm(
+            num_classes=self.num_classes, dtype=self.dtype, name=name, **options
+        )
+        return nn.relu(norm(x, labels, train=train))
+
+
+class ImageCritic(nn.Module):
+    """The fields of critics of images, and their last layer.
+
+    Attributes:
+        width: Channels or units, as the network counts them.
+        conditional: See `CriticHead`.
+        num_classes: See `CriticHead`.
+        spectral: Spectral normalisation of all layers.
+        dtype: Of the computation; parameters and scores are float32.
+    """
+
+    width: int = 64
+    conditional: Conditional = "none"
+    num_classes: int = 0
+    spectral: bool = False
+    dtype: Any = jnp.float32
+
+    def score(
+        self,
+        x: Float[Array, "b ..."],
+        labels: Int[Array, " b"] | None,
+        *,
+        train: bool,
+        **options: Any,
+    ) -> Scores:
+        """Score all features of a row; options are those of `CriticHead`."""
+        head = CriticHead(
+            self.conditional,
+            self.num_classes,
+            self.spectral,
+            name="head",
+            **options,
+        )
+        return head(x.reshape(len(x), -1), labels, train=train)

@@ -25,8 +25,8 @@ from flax import linen as nn
 
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.gan_parts import (
-    Conditional,
-    CriticHead,
+    ImageCritic,
+    ImageGenerator,
     ImageNorm,
     NormKind,
     Scores,
@@ -128,23 +128,17 @@ class ResidualBlock(nn.Module):
         return out + (_double(short) if self.resample == "up" else short)
 
 
-class ResNetGenerator(nn.Module):
+class ResNetGenerator(ImageGenerator):
     """A projection, a doubling block for each time, and a convolution.
 
     Attributes:
-        shape: Of an image.
         width: Channels of all layers.
-        num_classes: Scales and shifts of the blocks' batch normalisation for each
-            class; 0: without classes.
+        num_classes: As of `ImageGenerator`, of the norms in blocks alone.
         norm_eps: Added to the variance.
-        dtype: Of the computation; parameters and images are float32.
     """
 
-    shape: tuple[int, ...] = (32, 32, 3)
     width: int = 128
-    num_classes: int = 0
     norm_eps: float = 1e-5
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -189,7 +183,7 @@ class ResNetGenerator(nn.Module):
         return to_images(x, self.shape)
 
 
-class ResNetCritic(nn.Module):
+class ResNetCritic(ImageCritic):
     """Blocks that halve an image to at most 8 rows, two more, and a pool.
 
     Attributes:
@@ -197,20 +191,12 @@ class ResNetCritic(nn.Module):
         norm: Of all blocks but the first; `layer` is the option of WGAN-GP's code.
         pool: Of the last pixels: `mean` in WGAN-GP, `sum` in SNGAN.
         use_bias: Of the score: not in SNGAN.
-        conditional: See `CriticHead`.
-        num_classes: See `CriticHead`.
-        spectral: Spectral normalisation of all layers.
-        dtype: Of the computation; parameters and scores are float32.
     """
 
     width: int = 128
     norm: NormKind = "none"
     pool: Pool = "mean"
     use_bias: bool = True
-    conditional: Conditional = "none"
-    num_classes: int = 0
-    spectral: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -239,14 +225,12 @@ class ResNetCritic(nn.Module):
             )(x, train=train)
         x = nn.relu(x).astype(jnp.float32)
         features = x.mean((1, 2)) if self.pool == "mean" else x.sum((1, 2))
-        return CriticHead(
-            self.conditional,
-            self.num_classes,
-            self.spectral,
+        return self.score(
+            *(features, labels),
+            train=train,
             use_bias=self.use_bias,
             kernel_init=glorot_uniform(),
-            name="head",
-        )(features, labels, train=train)
+        )
 
 
 def _critic_blocks(shape: tuple[int, ...]) -> list[Resample]:
