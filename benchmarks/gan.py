@@ -15,23 +15,22 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from benchmarks.harness import Candidate, report, take_turns
+from benchmarks.harness import Call, Candidate, report
+from benchmarks.peak import take_turns_beside_matmul
+from benchmarks.training import meshes, training_step
 from jaxlab.core.host_memory import keep_freed_memory
-from jaxlab.core.mesh import make_mesh, shard_batch, use_cpu_devices
+from jaxlab.core.mesh import use_cpu_devices
 from jaxlab.core.model import Model, from_linen
 from jaxlab.losses.lipschitz import critic_of_rows, gradient_penalty
 from jaxlab.models.gan_conv import CNNCritic, CNNGenerator
 from jaxlab.nn.conv import Conv, ConvTranspose
-from jaxlab.train.engine import compile_step
-from jaxlab.train.state import init_state
-from jaxlab.train.step import make_train_step
+from jaxlab.train.step import LossFn
 
 try:
     from benchmarks import torch_gan as peers
 except ImportError:
     peers = None  # type: ignore[assignment]
 
-Call = Callable[[], Any]
 # By name: candidates, of which the first is the peer; floating-point operations of the
 # convolutions of a step, zeros of padding counted.
 Groups = dict[str, tuple[dict[str, Candidate], float]]
@@ -39,7 +38,6 @@ Groups = dict[str, tuple[dict[str, Candidate], float]]
 SIZE, LATENT = 32, 128
 WIDTHS, GAN_BATCH = (32, 64), 64
 SONNET, SONNET_BATCH = (128, 32, 64), 32  # width, width of residuals, embedding
-MATMUL = 2048
 
 
 def main() -> None:
@@ -128,25 +126,14 @@ def _candidates(
     ours: Callable[[str], Call], theirs: Candidate | None
 ) -> dict[str, Candidate]:
     found: dict[str, Candidate] = {} if theirs is None else {"torch": theirs}
-    for mesh in dict.fromkeys(["data=1", f"data={jax.device_count()}"]):
+    for mesh in meshes():
         found[f"jaxlab {mesh}"] = functools.partial(ours, mesh)
     return found
 
 
-def _step(model: Model, loss_fn: Any, batch: Any, mesh_text: str, example: Any) -> Call:
-    """Compile a step of Adam and bind its state."""
-    mesh = make_mesh(mesh_text)
+def _step(model: Model, loss_fn: LossFn, batch: Any, mesh: str, example: Any) -> Call:
     optimizer = optax.adam(1e-4, b1=0.5, b2=0.9)
-    state = init_state(model, optimizer, jax.random.key(0), mesh, example[:1])
-    step = compile_step(make_train_step(loss_fn, optimizer), state, mesh)
-    batch = shard_batch(batch, mesh)
-
-    def call() -> float:
-        nonlocal state
-        state, metrics = step(state, batch)
-        return float(metrics["loss"])
-
-    return call
+    return training_step(model, loss_fn, optimizer, batch, mesh, example[:1])
 
 
 def _jax_critic(width: int, real: np.ndarray, fake: np.ndarray, mesh: str) -> Call:
@@ -212,46 +199,30 @@ def _jax_autoencoder(images: np.ndarray, mesh: str) -> Call:
 
 
 def _compare(groups: Groups, repeats: int) -> None:
-    """Time all groups and the largest products of matrices by turns, and report."""
-    candidates: dict[str, Candidate] = {"XLA": _jax_matmul}
-    if peers is not None:
-        candidates["torch"] = functools.partial(peers.matmul, MATMUL)
-    for group, (some, _) in groups.items():
-        candidates |= {f"{group}: {name}": build for name, build in some.items()}
-    timings = take_turns(candidates, repeats)
-    rates = {
-        name: 2.0 * MATMUL**3 / timings[name].median
-        for name in ("XLA", "torch")
-        if name in timings
-    }
+    """Time all groups by turns, and report."""
+    timings, peak = take_turns_beside_matmul(
+        {group: candidates for group, (candidates, _) in groups.items()}, repeats
+    )
     rows = []
-    for group, (some, flops) in groups.items():
-        of_group = {name: timings[f"{group}: {name}"] for name in some}
-        peer = of_group.get("torch")
+    for group, (_, flops) in groups.items():
+        peer = timings[group].get("torch")
         rows += [
             {
                 "step": f"{group}: {name}",
                 "cold_seconds": timing.cold,
                 "warm_seconds": timing.median,
                 "fastest_seconds": min(timing.warm),
-                "percent_of_peak": 100 * flops / timing.median / max(rates.values()),
+                "percent_of_peak": 100 * flops / timing.median / peak.rate,
                 "times_torch": peer.median / timing.median if peer else "-",
             }
-            for name, timing in of_group.items()
+            for name, timing in timings[group].items()
         ]
-    peaks = " and ".join(f"{rate / 1e9:.0f} by {name}" for name, rate in rates.items())
     title = (
         f"Steps of Adam on {SIZE} x {SIZE} images: WGAN-GP, batch {GAN_BATCH}, and an "
-        f"autoencoder, batch {SONNET_BATCH}; a product of {MATMUL} x {MATMUL} matrices "
-        f"runs at {peaks} GFLOP/s; peak is the faster one, and zeros of padding count"
+        f"autoencoder, batch {SONNET_BATCH}; {peak.text}; peak is the faster one, and "
+        "zeros of padding count"
     )
     report("gan", title, rows)
-
-
-def _jax_matmul() -> Call:
-    matrix = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
-    multiply = jax.jit(lambda a: a @ a)
-    return lambda: multiply(matrix).block_until_ready()
 
 
 if __name__ == "__main__":

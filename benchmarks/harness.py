@@ -12,14 +12,18 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
 
 from jaxlab.train.tables import table_lines
 
+Name = TypeVar("Name", bound=Hashable)
+
 RESULTS = pathlib.Path(__file__).parent / "results"
 
-Candidate = Callable[[], Callable[[], object]]
+# A call returns only when its work is done; a candidate builds one.
+Call = Callable[[], Any]
+Candidate = Callable[[], Call]
 
 
 @dataclasses.dataclass
@@ -41,12 +45,13 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return found, time.perf_counter() - before
 
 
-def take_turns(candidates: dict[str, Candidate], repeats: int) -> dict[str, Timing]:
+def take_turns(
+    candidates: Mapping[Name, Candidate], repeats: int
+) -> dict[Name, Timing]:
     """Time candidates by turns.
 
     Args:
-        candidates: Each builds (imports, compiles, ...) and returns what to time; a
-            call must return only when its work is done.
+        candidates: Each builds (imports, compiles, ...) and returns what to time.
         repeats: Timed calls of each after the first one.
     """
     timings, calls = {}, {}

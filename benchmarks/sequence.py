@@ -6,7 +6,6 @@ python -m benchmarks.sequence --parts rnn --repeats 20
 
 import argparse
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,7 +15,9 @@ import optax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from benchmarks.harness import Candidate, Timing, report, take_turns
+from benchmarks.harness import Call, Candidate, Timing, report
+from benchmarks.peak import take_turns_beside_matmul
+from benchmarks.training import meshes, training_step
 from jaxlab.core.host_memory import keep_freed_memory
 from jaxlab.core.mesh import make_mesh, shard_batch, use_cpu_devices
 from jaxlab.core.model import from_linen
@@ -27,16 +28,12 @@ from jaxlab.models.decoding import greedy
 from jaxlab.models.transformer import Transformer
 from jaxlab.models.translation import translate
 from jaxlab.nn.recurrent import Cell, RecurrentStack
-from jaxlab.train.engine import compile_step
-from jaxlab.train.state import init_state
-from jaxlab.train.step import make_train_step
 
 try:
     from benchmarks import torch_sequence as peers
 except ImportError:
     peers = None  # type: ignore[assignment]
 
-Call = Callable[[], Any]
 # By name: candidates, of which the first is the peer; floating-point operations of a
 # call; its tokens.
 Groups = dict[str, tuple[dict[str, Candidate], float, int]]
@@ -46,7 +43,6 @@ BATCH, LENGTH = 128, 20  # tokens of a source, and of a target
 ROWS, TIMES = 64, 100  # of recurrent networks
 PROMPT, NEW, LM_DEPTH = 32, 128, 4
 BEAMS, BEAM_NEW = 4, 40
-MATMUL = 2048
 
 
 def main() -> None:
@@ -68,7 +64,7 @@ def train(repeats: int) -> None:
     candidates: dict[str, Candidate] = {}
     if peers is not None:
         candidates["torch"] = _torch_train
-    for mesh in _meshes():
+    for mesh in meshes():
         candidates[f"jaxlab {mesh}"] = functools.partial(_jax_train, mesh)
     encoder = DEPTH * (4 * WIDTH**2 + 2 * WIDTH * HIDDEN)
     decoder = DEPTH * (8 * WIDTH**2 + 2 * WIDTH * HIDDEN) + VOCAB * WIDTH
@@ -89,8 +85,7 @@ def _batch() -> dict[str, np.ndarray]:
     }
 
 
-def _jax_train(mesh_text: str) -> Call:
-    mesh = make_mesh(mesh_text)
+def _jax_train(mesh: str) -> Call:
     network = Transformer(
         vocab_size=VOCAB,
         width=WIDTH,
@@ -112,16 +107,7 @@ def _jax_train(mesh_text: str) -> Call:
 
     batch = _batch()
     example = (batch["source"][:1], batch["target"][:1, 1:])
-    state = init_state(model, optimizer, jax.random.key(0), mesh, *example)
-    step = compile_step(make_train_step(loss_fn, optimizer), state, mesh)
-    batch = shard_batch(batch, mesh)
-
-    def call() -> float:
-        nonlocal state
-        state, metrics = step(state, batch)
-        return float(metrics["loss"])
-
-    return call
+    return training_step(model, loss_fn, optimizer, batch, mesh, *example)
 
 
 def _torch_train() -> Call:
@@ -140,7 +126,7 @@ def rnn(repeats: int) -> None:
                 candidates["torch"] = functools.partial(
                     peers.recurrent, cell, width, depth, _series(width)
                 )
-            for mesh in _meshes():
+            for mesh in meshes():
                 build = functools.partial(_jax_rnn, cell, width, depth, mesh)
                 candidates[f"jaxlab {mesh}"] = build
             flops = 6.0 * ROWS * TIMES * depth * 2 * width * gates * width
@@ -241,12 +227,8 @@ def _check_equal(ours: np.ndarray, theirs: np.ndarray) -> None:
         raise RuntimeError(f"{share:.0%} of the tokens are not those of the peer")
 
 
-def _meshes() -> list[str]:
-    return list(dict.fromkeys(["data=1", f"data={jax.device_count()}"]))
-
-
 def _compare(part: str, title: str, groups: Groups, repeats: int) -> None:
-    """Time all groups and the largest products of matrices by turns, and report.
+    """Time all groups by turns, and report.
 
     Args:
         part: Of the results.
@@ -254,24 +236,13 @@ def _compare(part: str, title: str, groups: Groups, repeats: int) -> None:
         groups: What is compared with each other.
         repeats: Timed calls of each.
     """
-    candidates: dict[str, Candidate] = {"XLA": _jax_matmul}
-    if peers is not None:
-        candidates["torch"] = functools.partial(peers.matmul, MATMUL)
-    for group, (some, _, _) in groups.items():
-        candidates |= {f"{group} {name}": build for name, build in some.items()}
-    timings = take_turns(candidates, repeats)
-    rates = {
-        name: 2.0 * MATMUL**3 / timings[name].median
-        for name in ("XLA", "torch")
-        if name in timings
-    }
+    timings, peak = take_turns_beside_matmul(
+        {group: candidates for group, (candidates, *_) in groups.items()}, repeats
+    )
     rows = []
-    for group, (some, flops, tokens) in groups.items():
-        of_group = {name: timings[f"{group} {name}"] for name in some}
-        rows += _rows(group, of_group, flops, tokens, max(rates.values()))
-    peaks = " and ".join(f"{rate / 1e9:.0f} by {name}" for name, rate in rates.items())
-    title += f"; a product of {MATMUL} x {MATMUL} matrices runs at {peaks} GFLOP/s"
-    report("sequence", title, rows, part=part)
+    for group, (_, flops, tokens) in groups.items():
+        rows += _rows(group, timings[group], flops, tokens, peak.rate)
+    report("sequence", f"{title}; {peak.text}", rows, part=part)
 
 
 def _rows(
@@ -290,12 +261,6 @@ def _rows(
         }
         for name, timing in timings.items()
     ]
-
-
-def _jax_matmul() -> Call:
-    matrix = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
-    multiply = jax.jit(lambda a: a @ a)
-    return lambda: multiply(matrix).block_until_ready()
 
 
 if __name__ == "__main__":

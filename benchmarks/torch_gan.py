@@ -1,14 +1,12 @@
 """The peers of `benchmarks.gan` in torch: WGAN-GP and the autoencoder of Sonnet."""
 
 import itertools
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-Call = Callable[[], Any]
+from benchmarks.harness import Call
 
 
 class Critic(nn.Module):
@@ -138,12 +136,6 @@ def autoencoder_step(sizes: tuple[int, int, int], images: np.ndarray) -> Call:
         return loss.item()
 
     return call
-
-
-def matmul(size: int) -> Call:
-    """Give a product of square float32 matrices."""
-    matrix = torch.randn(size, size)
-    return lambda: matrix @ matrix
 
 
 def _adam(network: nn.Module) -> torch.optim.Optimizer:

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import transformers
 from torch import nn
 from torch.nn import functional as F
 
-Call = Callable[[], Any]
+from benchmarks.harness import Call
 
 
 class TorchTransformer(nn.Module):
@@ -89,12 +88,6 @@ def recurrent(cell: str, width: int, depth: int, x: np.ndarray) -> Call:
         return loss.item()
 
     return call
-
-
-def matmul(size: int) -> Call:
-    """Give a product of square float32 matrices."""
-    matrix = torch.randn(size, size)
-    return lambda: matrix @ matrix
 
 
 def gpt2(vocab_size: int, width: int, heads: int, depth: int) -> Any:

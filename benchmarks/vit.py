@@ -5,23 +5,20 @@ python -m benchmarks.vit
 
 import argparse
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from benchmarks.harness import Candidate, report, take_turns
+from benchmarks.harness import Call, Candidate, report, take_turns
+from benchmarks.training import meshes, training_step
 from jaxlab.core.host_memory import keep_freed_memory
-from jaxlab.core.mesh import make_mesh, shard_batch, use_cpu_devices
+from jaxlab.core.mesh import use_cpu_devices
 from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.models.vit import ViT
-from jaxlab.train.engine import compile_step
 from jaxlab.train.optim import adamw
-from jaxlab.train.state import init_state
-from jaxlab.train.step import make_train_step
 
 SIZES: dict[str, Any] = {
     "width": 192,
@@ -37,10 +34,7 @@ def data(batch_size: int) -> dict[str, np.ndarray]:
     return {"image": images, "label": rng.integers(0, 10, batch_size, np.int32)}
 
 
-def jax_step(
-    batch_size: int, depth: int, mesh_text: str, precision: Precision
-) -> Callable[[], object]:
-    mesh = make_mesh(mesh_text)
+def jax_step(batch_size: int, depth: int, mesh: str, precision: Precision) -> Call:
     vit = from_linen(ViT(depth=depth, dtype=compute_dtype(precision), **SIZES))
     optimizer = adamw(1e-3, weight_decay=0.05)
 
@@ -52,21 +46,10 @@ def jax_step(
         return losses.mean(), (model_state, {})
 
     batch = data(batch_size)
-    state = init_state(vit, optimizer, jax.random.key(0), mesh, batch["image"][:1])
-    step = compile_step(make_train_step(loss_fn, optimizer), state, mesh)
-    batch = shard_batch(batch, mesh)
-
-    def call() -> float:
-        nonlocal state
-        state, metrics = step(state, batch)
-        return float(metrics["loss"])
-
-    return call
+    return training_step(vit, loss_fn, optimizer, batch, mesh, batch["image"][:1])
 
 
-def torch_step(
-    batch_size: int, depth: int, precision: Precision
-) -> Callable[[], object]:
+def torch_step(batch_size: int, depth: int, precision: Precision) -> Call:
     import torch
 
     from benchmarks.torch_vit import TorchViT
@@ -112,8 +95,7 @@ def main() -> None:
             )
         except ImportError:
             print("torch is not installed: no peer")
-        meshes = dict.fromkeys(["data=1", f"data={jax.device_count()}"])
-        for mesh in meshes:
+        for mesh in meshes():
             candidates[f"jaxlab {precision} {mesh}"] = functools.partial(
                 jax_step, size, depth, mesh, precision
             )
