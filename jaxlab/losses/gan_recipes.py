@@ -71,8 +71,6 @@ class Recipe:
         b1: Decay of Adam's first moment.
         b2: Decay of the second moment, of both methods.
         critic_steps: k, to each step of the generator.
-        long_start: Whether the original code gave its critic 100 steps at times; see
-            `ORIGINAL_WGAN` of `jaxlab.data.critic_order`.
     """
 
     loss: str
@@ -85,7 +83,6 @@ class Recipe:
     b1: float = 0.5
     b2: float = 0.999
     critic_steps: int = 1
-    long_start: bool = False
 
     @property
     def losses(self) -> AdversarialLoss:
@@ -126,7 +123,7 @@ class Recipe:
 _STEADY = Recipe("hinge", b1=0.0, b2=0.9, critic_steps=5)
 _WASSERSTEIN = dataclasses.replace(_STEADY, loss="wasserstein", learning_rate=1e-4)
 
-RECIPES: dict[RecipeName, Recipe] = {
+RECIPES: dict[str, Recipe] = {
     "minimax": Recipe("minimax"),
     "gan": Recipe("non_saturating"),
     "lsgan": Recipe("least_squares"),
@@ -139,7 +136,6 @@ RECIPES: dict[RecipeName, Recipe] = {
         learning_rate=5e-5,
         b2=0.99,
         critic_steps=5,
-        long_start=True,
     ),
     "wgan-gp": dataclasses.replace(_WASSERSTEIN, penalty="gp", penalty_weight=10.0),
     # Its paper tries many weights; this is the two-sided penalty's.
@@ -174,26 +170,24 @@ TOY_RECIPES = {name: _for_points(recipe) for name, recipe in RECIPES.items()}
 
 
 def find_recipe(
-    name: str, *, recipes: Mapping[RecipeName, Recipe] | None = None, **settings: Any
+    name: str, *, recipes: Mapping[str, Recipe] = RECIPES, **settings: Any
 ) -> Recipe:
     """Give a recipe, with some of its settings changed.
 
     Args:
         name: One of the recipes.
-        recipes: By name; None: `RECIPES`.
+        recipes: By name.
         settings: Numbers of `Recipe`; 0 leaves the recipe's own.
 
     Raises:
         InputError: If there is no such recipe, or a number is not 0 or more.
     """
-    chosen = RECIPES if recipes is None else recipes
-    known: dict[str, Recipe] = {str(key): value for key, value in chosen.items()}
-    if name not in known:
-        raise InputError(f"loss {name!r} is not one of {', '.join(known)}")
+    if name not in recipes:
+        raise InputError(f"loss {name!r} is not one of {', '.join(recipes)}")
     for field, value in settings.items():
         if not 0 <= value < math.inf:
             raise InputError(
                 f"{field} {value} must be above 0, or 0 for that of {name!r}"
             )
     changed = {field: value for field, value in settings.items() if value}
-    return dataclasses.replace(known[name], **changed)
+    return dataclasses.replace(recipes[name], **changed)
