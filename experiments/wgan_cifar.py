@@ -25,7 +25,7 @@ from jaxlab.data.order import Order
 from jaxlab.interop.feature_networks import find_features
 from jaxlab.losses.adversarial import score_both, scores_of
 from jaxlab.losses.gan_recipes import Recipe, RecipeName, find_recipe
-from jaxlab.losses.lipschitz import clip_weights, critic_of_rows
+from jaxlab.losses.lipschitz import critic_of_rows
 from jaxlab.models.gan import Gan, ImageGan, make_gan
 from jaxlab.models.gan_parts import Conditional
 from jaxlab.train import adversarial
@@ -115,7 +115,7 @@ def main(config: Config) -> dict[str, float]:
         *make_losses(config, recipe, gan),
         optimizers,
         batch_size=config.batch_size,
-        constrain=(lambda p: clip_weights(p, recipe.clip)) if recipe.clip else None,
+        clip=recipe.clip,
         schedule=schedule,
         ema_decay=config.ema_decay,
     )

@@ -21,7 +21,7 @@ from jaxlab.data.critic_order import CriticSchedule
 from jaxlab.data.toy import TOY_DATA, toy_batches
 from jaxlab.losses.adversarial import score_both
 from jaxlab.losses.gan_recipes import TOY_RECIPES, Recipe, RecipeName, find_recipe
-from jaxlab.losses.lipschitz import clip_weights, critic_of_rows
+from jaxlab.losses.lipschitz import critic_of_rows
 from jaxlab.models.gan_mlp import PointCritic, PointGenerator
 from jaxlab.train import adversarial
 from jaxlab.train.adversarial import Player, PlayerLossFn
@@ -97,7 +97,7 @@ def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, A
         *make_losses(config, recipe),
         optimizers,
         batch_size=config.batch_size,
-        constrain=(lambda p: clip_weights(p, recipe.clip)) if recipe.clip else None,
+        clip=recipe.clip,
         schedule=schedule,
         ema_decay=config.ema_decay,
     )

@@ -23,7 +23,15 @@ from jaxlab.core.typing import (
     Scalar,
 )
 from jaxlab.losses.gan_recipes import Recipe
-from jaxlab.train.step import Step, average_params, check_ema_decay, mean_over
+from jaxlab.losses.lipschitz import clip_weights
+from jaxlab.train.step import (
+    Step,
+    average_params,
+    check_ema_decay,
+    interleave,
+    mean_over,
+    step_key,
+)
 
 __all__ = [
     "AdversarialState",
@@ -164,7 +172,7 @@ def make_adversarial_step(
     optimizers: Optimizers,
     *,
     batch_size: int,
-    constrain: Callable[[Params], Params] | None = None,
+    clip: float = 0.0,
     schedule: optax.Schedule | None = None,
     ema_decay: float = 0.0,
 ) -> Step:
@@ -185,8 +193,8 @@ def make_adversarial_step(
             it; gets the rows of the last of them, for their labels.
         optimizers: Of both.
         batch_size: Rows of a critic's step, over all devices.
-        constrain: Maps the critic's parameters to allowed ones before each of its
-            steps (`clip_weights`), as in the original code of WGAN.
+        clip: Limit of each of the critic's parameters before each of its steps
+            (`clip_weights`), as in the original code of WGAN; 0: none.
         schedule: If given, what the updates of both are multiplied by, by updates of
             the generator; logged as `learning_rate`.
         ema_decay: Decay of the moving average of the generator, where the state keeps
@@ -199,8 +207,8 @@ def make_adversarial_step(
         (the `pmap` engine does), it averages over that mapped axis.
 
     Raises:
-        InputError: If a number is out of range; when called, if the rows are no
-            multiple of `batch_size`.
+        InputError: If a number is out of range; when called, if `clip` is below 0 or
+            the rows are no multiple of `batch_size`.
     """
     if batch_size < 1:
         raise InputError(f"batch_size {batch_size} must be at least 1")
@@ -211,19 +219,17 @@ def make_adversarial_step(
     def step(
         state: AdversarialState, batch: Batch, axis_name: str | None = None
     ) -> tuple[AdversarialState, Metrics]:
-        key = jax.random.fold_in(state.key, state.step)
-        if axis_name is not None:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         shares = 1 if axis_name is None else jax.lax.axis_size(axis_name)
         parts = _split(batch, batch_size, shares)
-        critic_key, generator_key = jax.random.split(key)
+        critic_key, generator_key = jax.random.split(step_key(state, axis_name))
         rate = None if schedule is None else schedule(state.step)
         rest = (rate, axis_name)
 
         def body(critic: Player, inputs: tuple) -> tuple[Player, Metrics]:
             part, index = inputs
-            if constrain is not None:
-                critic = dataclasses.replace(critic, params=constrain(critic.params))
+            if clip:
+                clipped = clip_weights(critic.params, clip)
+                critic = dataclasses.replace(critic, params=clipped)
             part_key = jax.random.fold_in(critic_key, index)
             return play_critic(critic, state.generator, part, part_key, *rest)
 
@@ -279,7 +285,7 @@ def _make_move(
 
 
 def _split(batch: Batch, batch_size: int, shares: int) -> Batch:
-    """Lay the rows of the k steps one behind another: (k, b, ...)."""
+    """Lay the rows of the k steps one behind another, see `interleave`."""
 
     def split(array: Any) -> Any:
         steps, rest = divmod(array.shape[0] * shares, batch_size)
@@ -289,6 +295,6 @@ def _split(batch: Batch, batch_size: int, shares: int) -> Batch:
                 f"steps of batch_size {batch_size}; give batch_size * k rows, as "
                 "CriticOrder does"
             )
-        return array.reshape(-1, steps, *array.shape[1:]).swapaxes(0, 1)
+        return interleave(array, steps)
 
     return jax.tree.map(split, batch)

@@ -1,7 +1,7 @@
 """One supervised update as a pure function."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +25,10 @@ __all__ = [
     "Step",
     "average_params",
     "check_ema_decay",
+    "interleave",
     "make_train_step",
     "mean_over",
+    "step_key",
 ]
 
 # (params, model_state, batch, key) -> (loss, (model_state, metrics)); the loss and the
@@ -48,8 +50,8 @@ def make_train_step(
 ) -> Step:
     """Make `step(state, batch) -> state, metrics` for one loss and one optimiser.
 
-    Not jitted: `engine.compile_step` does that, for a mesh. Trainers of several losses
-    (GAN) write their own such function; nothing else depends on this one.
+    Not jitted: `engine.compile_step` does that, for a mesh. The same for two players is
+    `adversarial.make_adversarial_step`.
 
     Args:
         loss_fn: The loss of an experiment.
@@ -65,6 +67,10 @@ def make_train_step(
         The step. Metrics: `loss`, those of `loss_fn`, `grad_norm` (before clipping),
         `learning_rate`. Called with `axis_name` (the `pmap` engine does), it averages
         gradients, metrics and model state over that mapped axis.
+
+    Raises:
+        InputError: If a number is out of range; when called, if `accumulate_steps`
+            does not divide the rows.
     """
     if accumulate_steps < 1:
         raise InputError(f"accumulate_steps {accumulate_steps} must be at least 1")
@@ -80,9 +86,7 @@ def make_train_step(
     def step(
         state: TrainState, batch: Batch, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(state.key, state.step)
-        if axis_name is not None:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        key = step_key(state, axis_name)
         if accumulate_steps == 1:
             results = compute(state, batch, key)
         else:
@@ -120,15 +124,12 @@ def _accumulate(
     """Scan over parts of the batch; the model state runs through them in order."""
 
     def split(array: Array) -> Array:
-        # Interleaved, so that each part holds rows of every device: parts of
-        # neighbouring rows would gather the whole batch on all of them.
-        rows, rest = divmod(array.shape[0], parts)
-        if rest:
+        if array.shape[0] % parts:
             raise InputError(
                 f"accumulate_steps {parts} does not divide the batch of "
                 f"{array.shape[0]} rows"
             )
-        return array.reshape(rows, parts, *array.shape[1:]).swapaxes(0, 1)
+        return interleave(array, parts)
 
     def body(carry: tuple, inputs: tuple) -> tuple[tuple, Metrics]:
         model_state, total = carry
@@ -148,6 +149,26 @@ def _accumulate(
     )
     grads = jax.tree.map(lambda g: g / parts, total)
     return grads, model_state, jax.tree.map(jnp.mean, metrics)
+
+
+def step_key(state: Any, axis_name: str | None = None) -> Key[Array, ""]:
+    """Give the key of the step that a state is at, a function of the run's and t.
+
+    Over a mapped axis each device has its own: its rows are others.
+    """
+    key = jax.random.fold_in(state.key, state.step)
+    if axis_name is None:
+        return key
+    return jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+
+def interleave(array: Any, parts: int) -> Any:
+    """Cut rows into parts, (parts, b, ...): row r of part i is row `r * parts + i`.
+
+    So each part holds rows of every device that a batch is laid over; parts of
+    neighbouring rows would gather the whole batch on all of them.
+    """
+    return array.reshape(-1, parts, *array.shape[1:]).swapaxes(0, 1)
 
 
 def mean_over(results: tuple, axis_name: str) -> tuple:

@@ -301,9 +301,7 @@ def test_weights_are_clipped_before_each_step_and_the_average_follows(same):
     game = Game(optimizers=Optimizers(optax.sgd(0.0), optax.sgd(0.1)))
     state = game.state(ema=True)
     schedule = optax.linear_schedule(1.0, 0.0, 4)
-    step = game.step(
-        constrain=lambda p: clip_weights(p, 0.01), schedule=schedule, ema_decay=0.9
-    )
+    step = game.step(clip=0.01, schedule=schedule, ema_decay=0.9)
     new, metrics = jax.jit(step)(state, batch_of(0, 2))
     assert same(new.critic.params, clip_weights(state.critic.params, 0.01))
     assert metrics["learning_rate"] == 1.0
@@ -367,3 +365,9 @@ def test_rows_that_make_no_whole_steps_are_refused():
     batch = {"x": np.zeros((BATCH + 1, 2), np.float32)}
     with pytest.raises(InputError, match=r"9 rows .* batch_size 8"):
         game.step()(game.state(), batch)
+
+
+def test_a_limit_that_no_number_keeps_is_refused():
+    game = Game()
+    with pytest.raises(InputError, match=r"limit -0\.1 of clipping must be positive"):
+        game.step(clip=-0.1)(game.state(), batch_of(0, 1))
