@@ -44,12 +44,7 @@ def conv(
         InputError: If sizes do not fit, stride or padding cannot be.
     """
     _check_arrays(x, kernel, 2)
-    stride = _check_stride(stride)
-    image, size = _sizes(x), (kernel.shape[0], kernel.shape[1])
-    zeros = _zeros(padding, image, size, stride)
-    output = _output_size(image, size, stride, zeros)
-    before = (zeros[0][0], zeros[1][0])
-    geometry = Geometry(image, size, output, stride, before)
+    geometry = _geometry(_sizes(x), kernel, stride, padding)
     return contract("output", *_alike(x, kernel), geometry)
 
 
@@ -78,17 +73,13 @@ def conv_transpose(
             `out_size` has not the size of `x`.
     """
     _check_arrays(x, kernel, 3)
-    stride = _check_stride(stride)
-    image, size = (out_size[0], out_size[1]), (kernel.shape[0], kernel.shape[1])
-    zeros = _zeros(padding, image, size, stride)
-    output = _output_size(image, size, stride, zeros)
-    if output != _sizes(x):
+    geometry = _geometry((out_size[0], out_size[1]), kernel, stride, padding)
+    if geometry.output != _sizes(x):
         raise InputError(
-            f"out_size {image}: its convolution by kernel {size}, stride {stride} and "
-            f"padding {padding!r} has size {output}, but x has {_sizes(x)}"
+            f"out_size {geometry.image}: its convolution by kernel {geometry.kernel}, "
+            f"stride {geometry.stride} and padding {padding!r} has size "
+            f"{geometry.output}, but x has {_sizes(x)}"
         )
-    before = (zeros[0][0], zeros[1][0])
-    geometry = Geometry(image, size, output, stride, before)
     kernel, x = _alike(kernel, x)
     return contract("image", kernel, x, geometry)
 
@@ -104,7 +95,6 @@ class Conv(nn.Module):
         use_bias: Whether to add a vector.
         dtype: Of the computation and the output; parameters are float32.
         kernel_init: Start of the kernel (rows, columns, channels, features).
-        bias_init: Start of the bias.
     """
 
     features: int
@@ -114,16 +104,18 @@ class Conv(nn.Module):
     use_bias: bool = True
     dtype: Any = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
-    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b u v d"]:
         """Convolve images."""
-        shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
+        kernel = self._kernel((*self.kernel_size, x.shape[-1], self.features))
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         y = conv(x, kernel, stride=self.strides, padding=self.padding)
         return _add_bias(self, y)
+
+    def _kernel(self, shape: tuple[int, ...]) -> Array:
+        """Make the kernel; layers that normalise it make it otherwise."""
+        return self.param("kernel", self.kernel_init, shape)
 
 
 class ConvTranspose(nn.Module):
@@ -143,7 +135,6 @@ class ConvTranspose(nn.Module):
         use_bias: Whether to add a vector.
         dtype: Of the computation and the output; parameters are float32.
         kernel_init: Start of the kernel (rows, columns, features, channels).
-        bias_init: Start of the bias.
     """
 
     features: int
@@ -156,7 +147,6 @@ class ConvTranspose(nn.Module):
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal(
         in_axis=-1, out_axis=-2
     )
-    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: Float[Array, "b u v d"]) -> Float[Array, "b y x c"]:
@@ -195,8 +185,18 @@ class ConvTranspose(nn.Module):
 def _add_bias(module: Conv | ConvTranspose, y: Array) -> Array:
     if not module.use_bias:
         return y
-    bias = module.param("bias", module.bias_init, (module.features,))
+    bias = module.param("bias", nn.initializers.zeros, (module.features,))
     return y + bias.astype(module.dtype)[None, None, None]
+
+
+def _geometry(
+    image: Pair, kernel: Array, stride: Sequence[int], padding: Padding
+) -> Geometry:
+    stride = _check_stride(stride)
+    size = (kernel.shape[0], kernel.shape[1])
+    zeros = _zeros(padding, image, size, stride)
+    output = _output_size(image, size, stride, zeros)
+    return Geometry(image, size, output, stride, (zeros[0][0], zeros[1][0]))
 
 
 def _sizes(x: Array) -> Pair:

@@ -14,7 +14,7 @@ from flax import linen as nn
 from jaxlab.core.errors import InputError
 from jaxlab.core.model import SPECTRAL
 from jaxlab.core.typing import Array, Float, Int, Key
-from jaxlab.nn.conv import Padding, conv
+from jaxlab.nn.conv import Conv
 
 __all__ = [
     "SpectralConv",
@@ -24,7 +24,8 @@ __all__ = [
     "spectral_start",
 ]
 
-START_ITERATIONS = 15  # torch's
+_START_ITERATIONS = 15  # torch's
+_LEAST_NORM = 1e-12  # to divide by
 
 
 def spectral_start(
@@ -34,14 +35,13 @@ def spectral_start(
 
     torch starts with 15 iterations: `spectral_normalize(kernel, u, 15)[1]`.
     """
-    return _unit(jax.random.normal(key, kernel.shape[-1:]), 1e-12)
+    return _unit(jax.random.normal(key, kernel.shape[-1:]))
 
 
 def spectral_normalize(
     kernel: Float[Array, "*j d"],
     u: Float[Array, " d"],
     num_iterations: int = 1,
-    eps: float = 1e-12,
 ) -> tuple[Float[Array, "*j d"], Float[Array, " d"]]:
     r"""Divide a kernel by its largest singular value $\sigma$, found by iteration.
 
@@ -55,7 +55,6 @@ def spectral_normalize(
         kernel: Of any float type; computed in float32 at least.
         u: The state: pass on the one returned. Once for each step of the critic.
         num_iterations: None (0) in evaluation and in the generator's step.
-        eps: Smallest norm to divide by.
 
     Returns:
         The kernel over $\sigma = u^T W v$, and the new u.
@@ -73,18 +72,18 @@ def spectral_normalize(
     wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
     matrix = wide.reshape(-1, kernel.shape[-1])  # the transpose of W
     fixed, u = jax.lax.stop_gradient((matrix, u))
-    v = _unit(fixed @ u, eps)
+    v = _unit(fixed @ u)
     for _ in range(num_iterations):
         image = v @ fixed
         # A kernel of zeros has no direction: u waits for one that has.
-        u = jnp.where((image == 0).all(), u, _unit(image, eps))
-        v = _unit(fixed @ u, eps)
-    sigma = jnp.maximum(v @ matrix @ u, eps)
+        u = jnp.where((image == 0).all(), u, _unit(image))
+        v = _unit(fixed @ u)
+    sigma = jnp.maximum(v @ matrix @ u, _LEAST_NORM)
     return (wide / sigma).astype(kernel.dtype), u
 
 
-def _unit(x: Array, eps: float) -> Array:
-    return x / jnp.maximum(jnp.linalg.norm(x), eps)
+def _unit(x: Array) -> Array:
+    return x / jnp.maximum(jnp.linalg.norm(x), _LEAST_NORM)
 
 
 def _normalized(
@@ -103,7 +102,7 @@ def _normalized(
 
     def start() -> Array:
         u = spectral_start(module.make_rng("params"), kernel)
-        return spectral_normalize(kernel, u, START_ITERATIONS)[1]
+        return spectral_normalize(kernel, u, _START_ITERATIONS)[1]
 
     u = module.variable(SPECTRAL, "u", start)
     updates = update and not module.is_initializing()
@@ -142,45 +141,23 @@ class SpectralDense(nn.Module):
             self, "kernel", self.kernel_init, shape, update=self.update
         )
         out = x.astype(self.dtype) @ kernel.astype(self.dtype)
-        return _add_bias(self, out, self.bias_init) if self.use_bias else out
+        if not self.use_bias:
+            return out
+        bias = self.param("bias", self.bias_init, (self.features,))
+        return out + bias.astype(self.dtype).reshape(*(1,) * (x.ndim - 1), -1)
 
 
-class SpectralConv(nn.Module):
+class SpectralConv(Conv):
     """A convolution with a spectrally normalised kernel, read as (out, rest).
 
     Attributes:
-        features: Output channels.
-        kernel_size: Rows and columns.
-        strides: Rows and columns.
-        padding: See `jaxlab.nn.conv.Padding`.
-        use_bias: See `SpectralDense`.
-        update: See `SpectralDense`.
-        dtype: See `SpectralDense`.
-        kernel_init: Of the kernel (ky, kx, in, out).
+        update: See `SpectralDense`; the others are those of `Conv`.
     """
 
-    features: int
-    kernel_size: Sequence[int] = (3, 3)
-    strides: Sequence[int] = (1, 1)
-    padding: Padding = "SAME"
-    use_bias: bool = True
     update: bool = False
-    dtype: Any = jnp.float32
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
-    @nn.compact
-    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b v u d"]:
-        shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = _normalized(
-            self, "kernel", self.kernel_init, shape, update=self.update
-        )
-        out = conv(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            stride=self.strides,
-            padding=self.padding,
-        )
-        return _add_bias(self, out) if self.use_bias else out
+    def _kernel(self, shape: tuple[int, ...]) -> Array:
+        return _normalized(self, "kernel", self.kernel_init, shape, update=self.update)
 
 
 class SpectralEmbed(nn.Module):
@@ -214,12 +191,3 @@ class SpectralEmbed(nn.Module):
             outputs_first=True,
         )
         return table.astype(self.dtype)[labels]
-
-
-def _add_bias(
-    module: nn.Module,
-    x: Array,
-    init: nn.initializers.Initializer = nn.initializers.zeros,
-) -> Array:
-    bias = module.param("bias", init, (x.shape[-1],))
-    return x + bias.astype(x.dtype).reshape(*(1,) * (x.ndim - 1), -1)
