@@ -2,10 +2,17 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
+
+from jaxlab.core.pytree import flat_paths
+from jaxlab.train.checkpoint import load_params
+from jaxlab.train.run_folder import read_metrics
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -49,3 +56,31 @@ def finish():
         return out, err
 
     return finish
+
+
+@pytest.fixture
+def stop_at(finish):
+    """Send a process a signal once its run has reached a step, and wait for its end."""
+
+    def stop_at(process, folder, step, signum):
+        while not (rows := read_metrics(folder)) or rows[-1]["step"] < step:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.005)
+        process.send_signal(signum)
+        return finish(process, {signal.SIGKILL: -9, signal.SIGINT: 130}[signum])
+
+    return stop_at
+
+
+@pytest.fixture
+def assert_same_params():
+    """Compare a part of the states of two runs, bit by bit."""
+
+    def assert_same_params(one, other, name="", note=""):
+        expected, found = (flat_paths(load_params(f, name=name)) for f in (one, other))
+        assert found.keys() == expected.keys()
+        for path, leaf in expected.items():
+            message = f"{name} {path} {note}"
+            np.testing.assert_array_equal(found[path], leaf, err_msg=message)
+
+    return assert_same_params

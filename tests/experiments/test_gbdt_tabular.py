@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -143,18 +142,11 @@ def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
 
 @pytest.mark.slow
 def test_a_run_killed_between_rounds_ends_as_if_it_had_not_been(
-    start, finish, tmp_path
+    start, finish, stop_at, tmp_path
 ):
     def flags(folder):
         often = ["--steps", 600, "--save-every", 20, "--subsample", 0.5, "--no-peers"]
         return ["--max-depth", 3, *often, "--run-dir", folder]
-
-    def stop_at(process, folder, step, signum):
-        while not (rows := read_metrics(folder)) or rows[-1]["step"] < step:
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.005)
-        process.send_signal(signum)
-        return finish(process, {signal.SIGKILL: -9, signal.SIGINT: 130}[signum])
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(start(*flags(whole)))

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from experiments import translate_multi30k
 from jaxlab.core.errors import InputError
 from jaxlab.data.vocabulary import Vocabulary
-from jaxlab.train.checkpoint import load_params
 from jaxlab.train.run_folder import RunOptions, read_metrics
 
 # Two devices add the gradients of half batches in another order.
@@ -77,7 +75,9 @@ def test_absent_files_are_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_as_if_it_had_not_been(start, finish, tmp_path):
+def test_a_killed_run_ends_as_if_it_had_not_been(
+    start, finish, stop_at, assert_same_params, tmp_path
+):
     def flags(folder):
         often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
         sizes = ["--num-buckets", 2, "--steps", 30]
@@ -85,17 +85,11 @@ def test_a_killed_run_ends_as_if_it_had_not_been(start, finish, tmp_path):
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(start(*flags(whole)))
-    for step, signum, code in ((5, signal.SIGINT, 130), (14, signal.SIGKILL, -9)):
-        process = start(*flags(broken))
-        while not (rows := read_metrics(broken)) or rows[-1]["step"] < step:
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.01)
-        process.send_signal(signum)
-        finish(process, code)
+    for step, signum in ((5, signal.SIGINT), (14, signal.SIGKILL)):
+        stop_at(start(*flags(broken)), broken, step, signum)
     out, _ = finish(start(*flags(broken)))
     assert "resumed from step" in out
-    expected, found = (str(load_params(folder)) for folder in (whole, broken))
-    assert expected == found
+    assert_same_params(whole, broken)
     rows = [
         [(row["step"], row.get("train/loss")) for row in read_metrics(folder)]
         for folder in (whole, broken)

@@ -12,24 +12,10 @@ import numpy as np
 import pytest
 
 from experiments import vit_cifar
-from jaxlab.train.checkpoint import load_params
 from jaxlab.train.run_folder import RunOptions, read_metrics
 
 # Two processes add the gradients of half batches in another order.
 SUMS = 1e-5
-
-
-def params_of(folder):
-    found = load_params(folder)
-    return {"/".join(path): leaf for path, leaf in _flat(found)}
-
-
-def _flat(tree, path=()):
-    if not isinstance(tree, dict):
-        yield path, tree
-        return
-    for name, branch in tree.items():
-        yield from _flat(branch, (*path, name))
 
 
 @pytest.mark.slow
@@ -79,18 +65,11 @@ def test_a_value_that_does_not_fit_ends_with_one_line_and_code_2(
 
 @pytest.mark.slow
 def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(
-    start, finish, tmp_path
+    start, finish, stop_at, assert_same_params, tmp_path
 ):
     def flags(folder):
         often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
         return ["--smoke", "--steps", 40, *often, "--run-dir", folder]
-
-    def stop_at(process, folder, step, signum):
-        while not (rows := read_metrics(folder)) or rows[-1]["step"] < step:
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.01)
-        process.send_signal(signum)
-        return finish(process, {signal.SIGKILL: -9, signal.SIGINT: 130}[signum])
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(start(*flags(whole)))
@@ -100,10 +79,7 @@ def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(
     stop_at(start(*flags(broken)), broken, second, signal.SIGKILL)
     out, _ = finish(start(*flags(broken)))
     assert "resumed from step" in out
-    expected, found = params_of(whole), params_of(broken)
-    assert expected.keys() == found.keys()
-    for name, leaf in expected.items():
-        np.testing.assert_array_equal(found[name], leaf, err_msg=f"{first=} {second=}")
+    assert_same_params(whole, broken, note=f"{first=} {second=}")
     rows = [
         [(row["step"], row.get("train/loss")) for row in read_metrics(folder)]
         for folder in (whole, broken)

@@ -5,8 +5,8 @@ import json
 import math
 import random
 import signal
-import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -67,16 +67,8 @@ def test_other_ways_to_hold_the_slope_and_other_samples(loss, data, tmp_path, rn
     assert metrics["critic_w1"] <= metrics["exact_w1"] + ROUNDING
     assert {path.name for path in (tmp_path / "run").glob("*.png")} == drawn
     if loss == "wgan-clip":
-        leaves = [leaf for _, leaf in flat(load_params(tmp_path / "run"))]
+        leaves = jax.tree.leaves(load_params(tmp_path / "run"))
         assert max(abs(leaf).max() for leaf in leaves) <= 0.02 + 1e-8
-
-
-def flat(tree, path=()):
-    if not isinstance(tree, dict):
-        yield "/".join(path), np.asarray(tree)
-        return
-    for name, branch in tree.items():
-        yield from flat(branch, (*path, name))
 
 
 @pytest.mark.slow
@@ -127,18 +119,11 @@ def test_values_that_do_not_fit_end_with_one_line_and_code_2(start, finish, tmp_
 
 @pytest.mark.slow
 def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(
-    start, finish, tmp_path
+    start, finish, stop_at, assert_same_params, tmp_path
 ):
     def flags(folder):
         often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
         return ["--smoke", "--loss", "sn", "--steps", 60, *often, "--run-dir", folder]
-
-    def stop_at(process, folder, step, signum):
-        while not (rows := read_metrics(folder)) or rows[-1]["step"] < step:
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.005)
-        process.send_signal(signum)
-        return finish(process, {signal.SIGKILL: -9, signal.SIGINT: 130}[signum])
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(start(*flags(whole)))
@@ -148,10 +133,7 @@ def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(
     stop_at(start(*flags(broken)), broken, second, signal.SIGKILL)
     out, _ = finish(start(*flags(broken)))
     assert "resumed from step" in out
-    expected, found = (dict(flat(load_params(folder))) for folder in (whole, broken))
-    assert expected.keys() == found.keys()
-    for name, leaf in expected.items():
-        np.testing.assert_array_equal(found[name], leaf, err_msg=f"{first=} {second=}")
+    assert_same_params(whole, broken, note=f"{first=} {second=}")
     rows = [
         [(row["step"], row.get("train/loss"), row.get("test/share")) for row in of]
         for of in map(read_metrics, (whole, broken))

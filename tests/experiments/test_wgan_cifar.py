@@ -4,10 +4,8 @@ import dataclasses
 import json
 import math
 import signal
-import time
 
 import jax
-import numpy as np
 import pytest
 
 from experiments import wgan_cifar
@@ -82,28 +80,20 @@ def test_values_that_do_not_fit_end_with_one_line_and_code_2(start, finish):
 
 
 @pytest.mark.slow
-def test_a_run_stopped_by_a_signal_ends_as_if_it_had_not_been(start, finish, tmp_path):
+def test_a_run_stopped_by_a_signal_ends_as_if_it_had_not_been(
+    start, finish, stop_at, assert_same_params, tmp_path
+):
     def flags(folder):
         often = ["--log-every", 1, "--save-every", 4, "--eval-every", 30]
         return ["--smoke", "--steps", 30, *often, "--run-dir", folder]
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(start(*flags(whole)))
-    process = start(*flags(broken))
-    while not (rows := read_metrics(broken)) or rows[-1]["step"] < 7:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    finish(process, 130)
+    stop_at(start(*flags(broken)), broken, 7, signal.SIGINT)
     out, _ = finish(start(*flags(broken)))
     assert "resumed from step" in out
     for name in ("generator", "critic", "ema"):
-        leaves = zip(
-            *(jax.tree.leaves(load_params(f, name=name)) for f in (whole, broken)),
-            strict=True,
-        )
-        for expected, found in leaves:
-            np.testing.assert_array_equal(found, expected)
+        assert_same_params(whole, broken, name)
     curves = [
         [(row["step"], row.get("train/critic_loss")) for row in read_metrics(folder)]
         for folder in (whole, broken)

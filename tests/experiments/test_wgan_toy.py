@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -54,19 +53,16 @@ def test_all_losses_stand_in_one_table(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(start, finish, tmp_path):
+def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
+    start, finish, stop_at, tmp_path
+):
     def flags(folder):
         often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
         return ["--smoke", "--steps", 40, *often, "--run-dir", folder]
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(start(*flags(whole)))
-    process = start(*flags(broken))
-    while not (rows := read_metrics(broken)) or rows[-1]["step"] < 5:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = finish(process, 130)
+    _, err = stop_at(start(*flags(broken)), broken, 5, signal.SIGINT)
     assert f"--run-dir {broken}" in err
     out, _ = finish(start(*flags(broken)))
     assert "resumed from step" in out
