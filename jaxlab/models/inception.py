@@ -9,7 +9,8 @@ of the padding in its average pools and ends on an average pool where this graph
 maximum.
 """
 
-from typing import Any, NamedTuple
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -107,30 +108,20 @@ class _Conv(nn.Module):
         return nn.relu(conv(x, kernel, stride=strides, padding=padding) + bias)
 
 
-class _Layer(NamedTuple):
-    name: str
-    features: int
-    size: tuple[int, int] = (1, 1)
-    stride: int = 1
-    padded: bool = True
-
-
-class _Block(nn.Module):
+class _Block(nn.Module, kw_only=True):
     """Branches side by side, joined along the channels.
 
     Attributes:
-        width: Channels that differ from block to block, see each kind.
         dtype: Of the computation.
     """
 
-    width: int = 0
     dtype: Any = jnp.float32
 
     def chain(self, x: Array, *layers: tuple) -> Array:
-        """Apply layers in turn: fields of `_Layer`."""
-        for fields in layers:
-            name, features, size, stride, padded = _Layer(*fields)
-            x = _Conv(features, size, stride, padded, self.dtype, name=name)(x)
+        """Apply layers in turn, each a name and fields of `_Conv`."""
+        layer = functools.partial(_Conv, dtype=self.dtype)
+        for name, *fields in layers:
+            x = layer(*fields, name=name)(x)
         return x
 
     def average(self, x: Array) -> Array:
@@ -140,6 +131,8 @@ class _Block(nn.Module):
 
 class _InceptionA(_Block):
     """Of 35 x 35 pixels; `width` channels of the branch that pools."""
+
+    width: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y x d"]:
@@ -177,6 +170,8 @@ class _InceptionB(_Block):
 
 class _InceptionC(_Block):
     """Of 17 x 17 pixels; `width` channels between two long kernels."""
+
+    width: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y x d"]:
@@ -310,10 +305,10 @@ class Inception(_Block):
         )
         x = nn.max_pool(x, (3, 3), (2, 2))
         for name, width in (("b", 32), ("c", 64), ("d", 64)):
-            x = _InceptionA(width, self.dtype, name=f"Mixed_5{name}")(x)
+            x = _InceptionA(width=width, dtype=self.dtype, name=f"Mixed_5{name}")(x)
         x = _InceptionB(dtype=self.dtype, name="Mixed_6a")(x)
         for name, width in (("b", 128), ("c", 160), ("d", 160), ("e", 192)):
-            x = _InceptionC(width, self.dtype, name=f"Mixed_6{name}")(x)
+            x = _InceptionC(width=width, dtype=self.dtype, name=f"Mixed_6{name}")(x)
         x = _InceptionD(dtype=self.dtype, name="Mixed_7a")(x)
         x = _InceptionE(dtype=self.dtype, name="Mixed_7b")(x)
         x = _InceptionE(dtype=self.dtype, max_pool=True, name="Mixed_7c")(x)

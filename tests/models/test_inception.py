@@ -34,6 +34,14 @@ def test_inputs_equal_the_formula_pixel_by_pixel(rng, old, new):
     np.testing.assert_allclose(got, (expected - 128) / 128, atol=1e-6)
 
 
+def test_the_first_field_is_the_number_of_classes():
+    images = jax.ShapeDtypeStruct((1, 75, 75, 3), jnp.float32)
+    logits, _ = jax.eval_shape(
+        Inception(1000).init_with_output, jax.random.key(0), images
+    )
+    assert logits.shape == (1, 1000)
+
+
 def test_other_channels_and_small_images_are_refused():
     with pytest.raises(InputError, match="1 or 3 channels, not of 4"):
         inception_inputs(jnp.zeros((1, 8, 8, 4), jnp.uint8))
