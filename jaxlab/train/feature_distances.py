@@ -18,7 +18,6 @@ __all__ = [
     "check_features",
     "frechet_distance",
     "kernel_distance",
-    "kernel_within",
     "moments_of",
     "moments_of_covariance",
     "subset_rows",
@@ -179,7 +178,7 @@ def subset_rows(
         yield rng.choice(n, size, replace=False)
 
 
-def kernel_within(
+def _kernel_within(
     features: Rows, size: int, subsets: int, seed: int, stream: int
 ) -> Float[np.ndarray, " subsets"]:
     """Give the mean kernel between different rows of each subset."""
@@ -205,7 +204,6 @@ def kernel_distance(
     subsets: int = 100,
     subset_size: int = 1000,
     seed: int = 0,
-    real_within: Float[np.ndarray, " subsets"] | None = None,
 ) -> tuple[float, float]:
     r"""Give mean and standard deviation of the unbiased MMD² over subsets (KID).
 
@@ -218,8 +216,7 @@ def kernel_distance(
         subsets: Pairs of subsets.
         subset_size: Rows of each; half of the smaller set where that is less, so that
             subsets differ.
-        seed: Of the draws; the subsets of `real` depend on nothing else.
-        real_within: `kernel_within(real, size, subsets, seed, 0)`, if known.
+        seed: Of the draws.
 
     Raises:
         InputError: If a set has fewer than four rows, one is not finite, or the numbers
@@ -231,9 +228,8 @@ def kernel_distance(
     """
     real, generated = check_features(4, real=real, generated=generated)
     size = min(subset_size, len(real) // 2, len(generated) // 2)
-    if real_within is None:
-        real_within = kernel_within(real, size, subsets, seed, 0)
-    within = real_within + kernel_within(generated, size, subsets, seed, 1)
+    within = _kernel_within(real, size, subsets, seed, 0)
+    within += _kernel_within(generated, size, subsets, seed, 1)
     draws = zip(
         subset_rows(len(real), size, subsets, seed, 0),
         subset_rows(len(generated), size, subsets, seed, 1),

@@ -13,13 +13,13 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float
 from jaxlab.train.feature_distances import check_features
 
-__all__ = ["Balls", "balls_of", "precision_recall"]
+__all__ = ["precision_recall"]
 
 _Rows = Float[Array | np.ndarray, "..."]
 _BLOCK = 2**22  # distances at a time: 32 MiB
 
 
-class Balls(NamedTuple):
+class _Balls(NamedTuple):
     """Points and the squared distances to their neighbours.
 
     Attributes:
@@ -35,9 +35,9 @@ class Balls(NamedTuple):
     radii: dict[int, np.ndarray]
 
 
-def balls_of(
+def _balls_of(
     features: _Rows, neighbors: tuple[int, ...], center: np.ndarray | None = None
-) -> Balls:
+) -> _Balls:
     """Find the radii of a set; the point itself is none of its neighbours.
 
     Args:
@@ -57,7 +57,7 @@ def balls_of(
     center = points.mean(0) if center is None else center
     points -= center
     squares = np.einsum("nj,nj->n", points, points)
-    found = Balls(center, points, squares, {})
+    found = _Balls(center, points, squares, {})
     ranks = sorted({k - 1 for k in neighbors})
     nearest = np.empty((len(ranks), len(points)))
     for part, distances in _distances(found, found):
@@ -68,7 +68,7 @@ def balls_of(
     return found._replace(radii=radii)
 
 
-def _distances(first: Balls, second: Balls) -> Iterator[tuple[slice, np.ndarray]]:
+def _distances(first: _Balls, second: _Balls) -> Iterator[tuple[slice, np.ndarray]]:
     """Give squared distances of some rows of the first to all of the second."""
     step = max(1, _BLOCK // len(second.points))
     for start in range(0, len(first.points), step):
@@ -81,7 +81,7 @@ def _distances(first: Balls, second: Balls) -> Iterator[tuple[slice, np.ndarray]
 
 
 def precision_recall(
-    real: _Rows | Balls,
+    real: _Rows,
     generated: _Rows,
     *,
     neighbors: int = 3,
@@ -90,7 +90,7 @@ def precision_recall(
     """Score fidelity and variety apart, by nearest neighbours.
 
     Args:
-        real: Features, (n, j), or `balls_of` them for both numbers of neighbours.
+        real: Features, (n, j).
         generated: Features, (m, j); as many, for recall to be fair to both.
         neighbors: k of precision and recall.
         density_neighbors: k of density and coverage.
@@ -111,24 +111,16 @@ def precision_recall(
         Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991, equations 1 and 2.
         Naeem et al. 2020, https://arxiv.org/abs/2002.09797, equations 4 and 5.
     """
-    if not isinstance(real, Balls):
-        check_features(1, real=real, generated=generated)
-        real = balls_of(real, (neighbors, density_neighbors))
-    elif missing := {neighbors, density_neighbors} - set(real.radii):
-        raise InputError(
-            f"the real balls are of {sorted(real.radii)} neighbours, not of "
-            f"{sorted(missing)}; give those to balls_of"
-        )
-    else:
-        check_features(1, real=real.points[:1], generated=generated)
-    fake = balls_of(generated, (neighbors,), real.center)
+    check_features(1, real=real, generated=generated)
+    true = _balls_of(real, (neighbors, density_neighbors))
+    fake = _balls_of(generated, (neighbors,), true.center)
     # What float64 rounds away of a difference of squares.
-    rim = 64 * np.finfo(np.float64).eps * (real.squares.max() + fake.squares.max())
-    outer = {k: radii + rim for k, radii in real.radii.items()}
+    rim = 64 * np.finfo(np.float64).eps * (true.squares.max() + fake.squares.max())
+    outer = {k: radii + rim for k, radii in true.radii.items()}
     is_precise = np.zeros(len(fake.points), bool)
-    is_recalled, is_covered = np.zeros((2, len(real.points)), bool)
+    is_recalled, is_covered = np.zeros((2, len(true.points)), bool)
     held = 0
-    for part, distances in _distances(real, fake):
+    for part, distances in _distances(true, fake):
         is_precise |= (distances <= outer[neighbors][part, None]).any(0)
         is_recalled[part] = (distances <= fake.radii[neighbors] + rim).any(1)
         is_held = distances <= outer[density_neighbors][part, None]

@@ -18,14 +18,14 @@ from jaxlab.train.feature_distances import (
     check_features,
     frechet_distance,
     kernel_distance,
-    kernel_within,
     moments_of,
 )
-from jaxlab.train.precision_recall import Balls, balls_of, precision_recall
+from jaxlab.train.precision_recall import precision_recall
 
 __all__ = [
     "INCEPTION",
     "SCORES",
+    "Embedded",
     "Features",
     "SampleScorer",
     "frechet_distance",
@@ -98,60 +98,47 @@ def _entropy(p: np.ndarray) -> np.ndarray:
     return -(p * np.log(np.where(p > 0, p, 1))).sum(-1)
 
 
+class Embedded(NamedTuple):
+    """What a network makes of samples.
+
+    Attributes:
+        features: (n, j).
+        probabilities: Of each sample's classes, (n, v), or None.
+    """
+
+    features: np.ndarray
+    probabilities: np.ndarray | None
+
+
 class SampleScorer:
     """Scores any number of generators beside one set of real samples.
 
-    What depends on the real samples alone is computed once, when first needed.
+    Those are embedded once, and their moments are taken once, when first needed.
     """
 
-    def __init__(
-        self,
-        features: Features,
-        real: Any,
-        *,
-        scores: Collection[str] = SCORES,
-        batch_size: int = 256,
-        splits: int = 10,
-        subsets: int = 100,
-        subset_size: int = 1000,
-        neighbors: int = 3,
-        density_neighbors: int = 5,
-    ) -> None:
+    def __init__(self, features: Features, real: Any, *, batch_size: int = 256) -> None:
         """Embed the real samples.
 
         Args:
             features: The network.
             real: Samples, (n, ...).
-            scores: Which of `SCORES`.
             batch_size: Samples embedded at a time; the last batch is filled up.
-            splits: Of `inception_score`.
-            subsets: Of `kernel_distance`.
-            subset_size: Of `kernel_distance`.
-            neighbors: Of `precision_recall`.
-            density_neighbors: Of `precision_recall`.
 
         Raises:
-            InputError: If a score is unknown or the features are not finite.
+            InputError: If the features are not finite.
         """
-        if unknown := sorted(set(scores) - set(SCORES)):
-            raise InputError(
-                f"unknown scores {', '.join(unknown)}; known are {', '.join(SCORES)}"
-            )
-        self.features, self.scores = features, set(scores)
-        self._batch_size, self._splits = batch_size, splits
-        self._subsets, self._subset_size = subsets, subset_size
-        self._neighbors = (neighbors, density_neighbors)
-        self._within: dict[int, np.ndarray] = {}
-        (self._real,) = check_features(1, real=self._embed(real)[0])
+        self.features, self._batch_size = features, batch_size
+        (self._real,) = check_features(1, real=self.embed(real).features)
 
     def __call__(
-        self, generated: Any, *, scores: Collection[str] | None = None
+        self, generated: Any, *, scores: Collection[str] = SCORES
     ) -> dict[str, float]:
         """Score samples of one generator.
 
         Args:
-            generated: Samples, (m, ...), of the real ones' shape and range.
-            scores: Which of `SCORES`; None: those of the start.
+            generated: Samples, (m, ...), of the real ones' shape and range, or what
+                `embed` gave of them.
+            scores: Which of `SCORES`.
 
         Returns:
             Of `SCORES` those asked for, by names that tell the network's unless it is
@@ -162,32 +149,38 @@ class SampleScorer:
             which none of them means much.
 
         Raises:
-            InputError: If there are too few samples, or their features are not finite.
+            InputError: If a score is unknown, there are too few samples, or their
+                features are not finite.
         """
-        wanted = self.scores if scores is None else set(scores)
-        rows, probabilities = self._embed(generated)
-        real, rows = check_features(1, real=self._real, generated=rows)
+        if unknown := sorted(set(scores) - set(SCORES)):
+            raise InputError(
+                f"unknown scores {', '.join(unknown)}; known are {', '.join(SCORES)}"
+            )
+        if not isinstance(generated, Embedded):
+            generated = self.embed(generated)
+        real, rows = check_features(1, real=self._real, generated=generated.features)
         found: dict[str, float] = {}
-        if "fid" in wanted:
+        if "fid" in scores:
             found["fid"] = frechet_distance(self._moments, moments_of(rows))
-        if "kid" in wanted:
-            found["kid"], found["kid_std"] = self._kernel_distance(rows)
-        if "inception_score" in wanted and probabilities is not None:
-            score = inception_score(probabilities, splits=self._splits)
+        if "kid" in scores:
+            found["kid"], found["kid_std"] = kernel_distance(real, rows)
+        if "inception_score" in scores and generated.probabilities is not None:
+            score = inception_score(generated.probabilities)
             found["inception_score"], found["inception_score_std"] = score
         name = self.features.name
         if name != INCEPTION:
             found = {f"{score}_{name}": value for score, value in found.items()}
-        if "precision_recall" in wanted:
-            k, density_k = self._neighbors
-            shares = precision_recall(
-                self._balls, rows, neighbors=k, density_neighbors=density_k
-            )
+        if "precision_recall" in scores:
+            shares = precision_recall(real, rows)
             found |= {f"{score}_{name}": value for score, value in shares.items()}
         return {**found, "num_real": float(len(real)), "num_generated": len(rows) * 1.0}
 
-    def _embed(self, samples: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """Embed by batches of one size: the network is compiled once."""
+    def embed(self, samples: Any) -> Embedded:
+        """Embed by batches of one size: the network is compiled once.
+
+        Raises:
+            InputError: If there are no samples.
+        """
         if len(samples) == 0:
             raise InputError(
                 "there are no samples to score; make at least some hundreds"
@@ -199,34 +192,22 @@ class SampleScorer:
             found.append(self.features.embed(samples[numbers]))
         rows = np.concatenate([np.asarray(part) for part, _ in found])[: len(samples)]
         if found[0][1] is None:
-            return rows, None
+            return Embedded(rows, None)
         classes = np.concatenate([np.asarray(part) for _, part in found])
-        return rows, classes[: len(samples)]
+        return Embedded(rows, classes[: len(samples)])
 
     @functools.cached_property
     def _moments(self) -> Moments:
         return moments_of(self._real)
 
-    @functools.cached_property
-    def _balls(self) -> Balls:
-        return balls_of(self._real, self._neighbors)
-
-    def _kernel_distance(self, rows: np.ndarray) -> tuple[float, float]:
-        check_features(4, real=self._real, generated=rows)
-        size = min(self._subset_size, len(self._real) // 2, len(rows) // 2)
-        if size not in self._within:
-            self._within[size] = kernel_within(self._real, size, self._subsets, 0, 0)
-        return kernel_distance(
-            self._real,
-            rows,
-            subsets=self._subsets,
-            subset_size=size,
-            real_within=self._within[size],
-        )
-
 
 def sample_scores(
-    features: Features, real: Any, generated: Any, **options: Any
+    features: Features,
+    real: Any,
+    generated: Any,
+    *,
+    scores: Collection[str] = SCORES,
+    batch_size: int = 256,
 ) -> dict[str, float]:
     """Score the samples of one generator: `SampleScorer(features, real)(generated)`.
 
@@ -234,7 +215,8 @@ def sample_scores(
         features: The network.
         real: Samples, (n, ...).
         generated: Samples, (m, ...).
-        options: Of `SampleScorer`.
+        scores: Which of `SCORES`.
+        batch_size: Samples embedded at a time.
 
     Returns:
         As `SampleScorer.__call__`.
@@ -242,4 +224,5 @@ def sample_scores(
     Raises:
         InputError: As `SampleScorer`.
     """
-    return SampleScorer(features, real, **options)(generated)
+    scorer = SampleScorer(features, real, batch_size=batch_size)
+    return scorer(generated, scores=scores)

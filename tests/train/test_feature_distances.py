@@ -11,7 +11,6 @@ from jaxlab.train.feature_distances import (
     Moments,
     frechet_distance,
     kernel_distance,
-    kernel_within,
     moments_of,
     moments_of_covariance,
     subset_rows,
@@ -182,14 +181,6 @@ def test_kid_is_unbiased():
     assert abs(values.mean()) < 4 * values.std() / 20
     assert (values < 0).any()
     assert len({mean for mean, _ in found}) == 10
-
-
-def test_kid_with_what_is_known_of_the_real_set():
-    x, y = correlated(0, 60), correlated(1, 60)
-    known = kernel_within(x, 20, 10, 4, 0)
-    options = {"subsets": 10, "subset_size": 20, "seed": 4}
-    again = kernel_distance(x, y, real_within=known, **options)
-    assert again == kernel_distance(x, y, **options)
 
 
 @pytest.mark.parametrize("score", [frechet_distance, kernel_distance])

@@ -6,7 +6,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import jaxlab.train.precision_recall as module
 from jaxlab.core.errors import InputError
-from jaxlab.train.precision_recall import balls_of, precision_recall
+from jaxlab.train.precision_recall import precision_recall
 
 
 def sets(seed, n=60, m=45, width=4, shift=0.8):
@@ -87,13 +87,6 @@ def test_one_real_point_repeated_is_precise_and_covers_little():
     assert found["coverage"] < 0.25
 
 
-def test_known_balls_give_the_same():
-    real, fake = sets(0)
-    assert precision_recall(balls_of(real, (3, 5)), fake) == precision_recall(
-        real, fake
-    )
-
-
 def test_bad_input_is_refused():
     real, fake = sets(0)
     with pytest.raises(InputError, match="at least 6 rows"):
@@ -102,11 +95,7 @@ def test_bad_input_is_refused():
         precision_recall(real, fake[:3])
     with pytest.raises(InputError, match="differ in number"):
         precision_recall(real, fake[:, :2])
-    with pytest.raises(InputError, match="differ in number"):
-        precision_recall(balls_of(real, (3, 5)), fake[:, :2])
     with pytest.raises(InputError, match="finite"):
         precision_recall(real, fake * np.nan)
-    with pytest.raises(InputError, match="balls_of"):
-        precision_recall(balls_of(real, (3,)), fake)
     with pytest.raises(InputError, match="1 or more"):
         precision_recall(real, fake, neighbors=0)

@@ -119,6 +119,10 @@ def test_a_scorer_embeds_the_real_samples_once_and_keeps_what_they_give():
     again = [sample_scores(features, real, fake, batch_size=50) for fake in fakes]
     assert found == again
     assert scorer(fakes[0]) == found[0]
+    count = len(calls)
+    embedded = scorer.embed(fakes[0])
+    assert scorer(embedded) == found[0]
+    assert calls[count:] == [50, 50]
 
 
 def test_a_network_without_classes_has_no_inception_score():
@@ -129,10 +133,13 @@ def test_a_network_without_classes_has_no_inception_score():
 
 def test_scores_can_be_chosen():
     features = Features("net", _network)
-    scorer = SampleScorer(features, images(0, 40), scores=("fid",))
-    assert set(scorer(images(1, 8))) == {"fid_net", "num_real", "num_generated"}
+    scorer, fake = SampleScorer(features, images(0, 40)), images(1, 8)
+    found = scorer(fake, scores=("fid",))
+    assert set(found) == {"fid_net", "num_real", "num_generated"}
     with pytest.raises(InputError, match="unknown scores fidd"):
-        SampleScorer(features, images(0, 40), scores=("fidd",))
+        scorer(fake, scores=("fidd",))
+    with pytest.raises(InputError, match="unknown scores fidd"):
+        sample_scores(features, images(0, 40), fake, scores=("fid", "fidd"))
 
 
 def test_real_samples_score_better_than_others():
