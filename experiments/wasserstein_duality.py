@@ -10,6 +10,7 @@ python -m experiments.wasserstein_duality --loss wgan-clip      or wgan-gp, sn
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -33,6 +34,7 @@ from jaxlab.losses.lipschitz import critic_of_rows, gradient_penalty
 from jaxlab.models.gan_mlp import PointCritic
 from jaxlab.train import two_sample_report as report
 from jaxlab.train.engine import compile_step
+from jaxlab.train.evaluate import once_per_state
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import keep_within, warmup_cosine
@@ -90,6 +92,7 @@ def main(config: Config) -> dict[str, float]:
         on_host = jax.device_get((state.params, state.model_state))
         return jax.tree_util.Partial(scores, *jax.tree.map(jnp.asarray, on_host))
 
+    @once_per_state
     def evaluate(state: TrainState) -> dict[str, float]:
         return report.measure_critic(trained(state), data.x, data.y, jax.random.key(0))
 
@@ -130,8 +133,7 @@ def make_loss(config: Config, critic: Model) -> LossFn:
             rows = critic_of_rows(critic, params, model_state)
             one_sided = config.loss == "wgan-lp"
             penalty = gradient_penalty(rows, x, y, key, weight=1.0, one_sided=one_sided)
-            loss += batch["weight"].mean() * penalty
-            metrics["penalty"] = penalty
+            loss, metrics["penalty"] = loss + batch["weight"].mean() * penalty, penalty
         return loss, (new_state, metrics)
 
     return loss_fn
@@ -156,14 +158,12 @@ def make_batches(
     share = process_rows(config.batch_size, mesh)
 
     def batches(start: int) -> Iterator[Batch]:
-        step = start
-        while True:
+        for step in itertools.count(start):
             of_x, of_y = (order(step)[share] for order in orders)
             rise = min(1.0, step / max(config.rise_rate * config.steps, 1.0))
             weight = config.penalty_start ** (1 - rise) * config.penalty**rise
             weights = np.full(len(of_x), weight if used else 0.0, np.float32)
             yield {"x": data.x[of_x], "y": data.y[of_y], "weight": weights}
-            step += 1
 
     return batches
 

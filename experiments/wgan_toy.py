@@ -196,8 +196,7 @@ def make_report(config: Config) -> PointReport:
     return PointReport(
         *(generator, critic),
         lambda key, count: jax.random.normal(key, (count, config.latent_dim)),
-        TOY_DATA[config.data],
-        data=config.data,
+        config.data,
         seed=config.seed,
     )
 

@@ -91,3 +91,7 @@ class CriticOrder:
         start = self.schedule.before(step)
         batches = range(start, start + self.schedule(step))
         return np.stack([self.order(batch) for batch in batches], axis=1).ravel()
+
+    def last(self, step: int) -> np.ndarray:
+        """Give the rows of the critic's last step of generator step `step`."""
+        return self.order(self.schedule.before(step + 1) - 1)

@@ -1,7 +1,8 @@
 """Exact evaluation: every example once, padding masked, means in float64."""
 
+import functools
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -11,10 +12,31 @@ from jaxlab.core.batch import materialize
 from jaxlab.core.mesh import shard_batch
 from jaxlab.core.typing import Array, Batch, PyTree
 
-__all__ = ["PerExample", "make_collector", "means", "token_means"]
+__all__ = ["PerExample", "make_collector", "means", "once_per_state", "token_means"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # (state, batch) -> arrays by name, each with one row an example.
 PerExample: TypeAlias = Callable[[PyTree, Batch], dict[str, Array]]
+
+
+def once_per_state(
+    measure: Callable[Concatenate[PyTree, P], T],
+) -> Callable[Concatenate[PyTree, P], T]:
+    """Let a function of a state, asked again for the last one, answer at once.
+
+    Whoever reports the end of a run asks what the loop has just asked.
+    """
+    last: list[Any] = [object(), None]  # a state, and what was measured of it
+
+    @functools.wraps(measure)
+    def measured(state: PyTree, *args: P.args, **options: P.kwargs) -> T:
+        if state is not last[0]:
+            last[:] = state, measure(state, *args, **options)
+        return last[1]
+
+    return measured
 
 
 def make_collector(
@@ -35,23 +57,17 @@ def make_collector(
         for the state of the last call, it answers at once.
     """
     compiled = jax.jit(lambda state, batch: per_example(state, materialize(batch)))
-    last: list[Any] = [None, {}]
 
+    @once_per_state
     def collect(state: PyTree) -> dict[str, np.ndarray]:
-        if state is last[0]:
-            return last[1]
         parts: list[tuple[dict[str, Array], int]] = [
             (compiled(state, shard_batch(batch, mesh)), size)
             for batch, size in batches()
         ]
-        last[:] = [
-            state,
-            {
-                name: np.concatenate([_local(out[name])[:size] for out, size in parts])
-                for name in parts[0][0]
-            },
-        ]
-        return last[1]
+        return {
+            name: np.concatenate([_local(out[name])[:size] for out, size in parts])
+            for name in parts[0][0]
+        }
 
     return collect
 

@@ -1,12 +1,14 @@
 """What is measured and drawn of a generator of images, at any moment of its run."""
 
 import pathlib
+import shutil
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlab.core.distributed import is_main_process
 from jaxlab.core.errors import InputError
 from jaxlab.core.model import Model
 from jaxlab.core.typing import Array
@@ -20,10 +22,11 @@ from jaxlab.train.adversarial import (
     generator_params_to_evaluate,
 )
 from jaxlab.train.critic_report import critic_report
+from jaxlab.train.evaluate import once_per_state
 from jaxlab.train.generated_images import ImageSampler
 from jaxlab.train.plots import image_grid
 from jaxlab.train.run_folder import read_metrics
-from jaxlab.train.sample_scores import SCORES, Features, SampleScorer
+from jaxlab.train.sample_scores import SCORES, Embedded, Features, SampleScorer
 from jaxlab.train.transport_plots import estimate_curves
 from jaxlab.transport.exact import wasserstein
 
@@ -101,45 +104,24 @@ class ImageReport:
             )[0]
 
         self._score, self._fakes = score, fakes
+        self._moment = once_per_state(self._measure)
 
     def __call__(
-        self,
-        state: AdversarialState,
-        folder: pathlib.Path,
-        *,
-        scores: tuple[str, ...] = ("fid",),
+        self, state: AdversarialState, folder: pathlib.Path
     ) -> dict[str, float]:
         """Measure and draw one moment.
+
+        Asked again for the state of the last call, it answers at once.
 
         Args:
             state: Of the run.
             folder: Where `samples.png` is written, and once more with the step in its
                 name.
-            scores: Of `SCORES`.
 
         Returns:
-            What `critic_report` gives of that batch, and the scores.
+            What `critic_report` gives of that batch, and the FID.
         """
-        step = int(state.step)
-        rows = self._order(max(step - 1, 0)).reshape(self._order.batch_size, -1)[:, -1]
-        batch = self._data.train.rows(rows)
-        noise, places = jax.random.split(jax.random.fold_in(state.key, step))
-        found = critic_report(
-            jax.tree_util.Partial(self._score, state.critic, batch["label"]),
-            to_unit_range(jnp.asarray(batch["image"])),
-            self._fakes(state.generator, batch["label"], noise),
-            places,
-            labels=batch["label"] if self._sees_labels else None,
-        )
-        images = self._sample(
-            generator_params_to_evaluate(state), state.generator.model_state
-        )
-        for name in ("samples", f"samples-{step:06}"):
-            image_grid(folder / f"{name}.png", images[:_SHOWN], columns=10)
-        measured = self._scorer(images, scores=scores)
-        if set(scores) != set(SCORES):  # rows of one run: the sizes stay the same
-            measured = {k: v for k, v in measured.items() if not k.startswith("num_")}
-        return found | measured
+        return self._moment(state, folder)[0]
 
     def last(
         self, state: AdversarialState, folder: pathlib.Path, start: dict[str, float]
@@ -159,11 +141,40 @@ class ImageReport:
         """
         image_grid(folder / "real.png", self._held_out[:_SHOWN], columns=10)
         estimate_curves(folder / "distance.png", read_metrics(folder))
-        real = self._scorer(self._held_out, scores=("fid",))
-        found = self(state, folder, scores=SCORES)
-        for name in [name for name in real if name.startswith("fid")]:
-            found |= {f"{name}_held_out": real[name], f"{name}_untrained": start[name]}
+        found, embedded = self._moment(state, folder)
+        others = [score for score in SCORES if score != "fid"]
+        found = found | self._scorer(embedded, scores=others)
+        for name, real in self._fid(self._scorer.embed(self._held_out)).items():
+            found |= {f"{name}_held_out": real, f"{name}_untrained": start[name]}
         return found | {"exact_w1_held_out": self._floor()}
+
+    def _measure(
+        self, state: AdversarialState, folder: pathlib.Path
+    ) -> tuple[dict[str, float], Embedded]:
+        """Give the numbers of a moment, and its images as the scorer sees them."""
+        step = int(state.step)
+        batch = self._data.train.rows(self._order.last(max(step - 1, 0)))
+        noise, places = jax.random.split(jax.random.fold_in(state.key, step))
+        found = critic_report(
+            jax.tree_util.Partial(self._score, state.critic, batch["label"]),
+            to_unit_range(jnp.asarray(batch["image"])),
+            self._fakes(state.generator, batch["label"], noise),
+            places,
+            labels=batch["label"] if self._sees_labels else None,
+        )
+        images = self._sample(
+            generator_params_to_evaluate(state), state.generator.model_state
+        )
+        drawn = image_grid(folder / "samples.png", images[:_SHOWN], columns=10)
+        if is_main_process():
+            shutil.copyfile(drawn, folder / f"samples-{step:06}.png")
+        embedded = self._scorer.embed(images)
+        return found | self._fid(embedded), embedded
+
+    def _fid(self, embedded: Embedded) -> dict[str, float]:
+        """Score, but leave out the sizes: they stay the same from row to row."""
+        found = self._scorer(embedded, scores=("fid",))
+        return {name: value for name, value in found.items() if name.startswith("fid")}
 
     def _floor(self) -> float:
         """Give the exact distance of a training batch and as many held-out images."""

@@ -10,7 +10,7 @@ import numpy as np
 from jaxlab.core.distributed import is_main_process
 from jaxlab.core.model import Model
 from jaxlab.core.typing import Array
-from jaxlab.data.toy import TOY_MIXTURES
+from jaxlab.data.toy import TOY_DATA, TOY_MIXTURES
 from jaxlab.train import critic_plots
 from jaxlab.train.adversarial import (
     AdversarialState,
@@ -19,9 +19,9 @@ from jaxlab.train.adversarial import (
 )
 from jaxlab.train.critic_plots import Stage, places_in_plane
 from jaxlab.train.critic_report import critic_report
+from jaxlab.train.evaluate import once_per_state
 from jaxlab.train.mode_coverage import mode_coverage
-from jaxlab.transport.costs import power_cost
-from jaxlab.transport.exact import solve_exact
+from jaxlab.transport.exact import wasserstein
 
 __all__ = ["PointReport"]
 
@@ -44,9 +44,8 @@ class PointReport:
         generator: Model,
         critic: Model,
         draw_latents: Callable[[Array, int], Array],
-        sample: Callable[[Array, int], Array],
+        data: str,
         *,
-        data: str = "",
         seed: int = 0,
     ) -> None:
         """Draw the points and the latent rows.
@@ -55,17 +54,16 @@ class PointReport:
             generator: From latent rows to points.
             critic: From points to scores.
             draw_latents: From a key and a number to latent rows.
-            sample: From a key and a number to points of the data.
-            data: Its name: of those in `TOY_MIXTURES` the modes are counted.
+            data: One of `TOY_DATA`; of those in `TOY_MIXTURES` the modes are counted.
             seed: Of the points and latent rows.
         """
-        base = jax.random.key(seed)
+        sample, base = TOY_DATA[data], jax.random.key(seed)
         keys = jax.random.split(jax.random.fold_in(base, _REPORTS), 5)
         self.real = np.asarray(sample(keys[0], _DRAWN))
         self._rows = jnp.asarray(sample(keys[1], _REPORTED))
         others = np.asarray(sample(keys[2], _REPORTED))
         # Of as many other points of the data: what perfect samples would reach.
-        self.floor = solve_exact(power_cost(np.asarray(self._rows), others)).value
+        self.floor = wasserstein(self._rows, others)
         latents, self._key = draw_latents(keys[3], _SAMPLES), keys[4]
         self._mixture = TOY_MIXTURES.get(data)
         self.extent = 1.3 * float(np.abs(self.real).max())
@@ -85,7 +83,7 @@ class PointReport:
             return made, met, score(state.critic, places)
 
         self._score, self._look = score, look
-        self._last: tuple[AdversarialState | None, dict[str, float]] = (None, {})
+        self._moment = once_per_state(self._measure)
 
     def __call__(
         self, state: AdversarialState, folder: pathlib.Path
@@ -99,8 +97,11 @@ class PointReport:
             critic meets, not of its average, and `mode_coverage` of 10,000
             where the data have modes.
         """
-        if state is self._last[0]:
-            return self._last[1]
+        return self._moment(state, folder)
+
+    def _measure(
+        self, state: AdversarialState, folder: pathlib.Path
+    ) -> dict[str, float]:
         points, met, scores = map(np.asarray, self._look(state))
         step = int(state.step)
         if is_main_process():
@@ -112,7 +113,6 @@ class PointReport:
         found = critic_report(critic, self._rows, jnp.asarray(met), key)
         if self._mixture is not None:
             found |= mode_coverage(points, self._mixture)
-        self._last = state, found
         return found
 
     def stages(self, folder: pathlib.Path) -> list[Stage]:

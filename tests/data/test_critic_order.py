@@ -63,6 +63,12 @@ def test_the_critics_steps_get_the_batches_of_the_order_one_by_one():
     np.testing.assert_array_equal(seen, [inner(step) for step in range(len(seen))])
 
 
+def test_the_last_rows_are_those_of_the_critics_last_step():
+    order = CriticOrder(Order(50, 4, seed=2), CriticSchedule(2, 7, first=2, every=5))
+    for t in range(12):
+        np.testing.assert_array_equal(order.last(t), order(t).reshape(4, -1)[:, -1])
+
+
 def test_batches_of_two_lengths_come_by_both_paths_and_split_over_devices():
     labels = np.arange(50, dtype=np.int32)
     source = ArraySource(labels.astype(np.uint8).reshape(50, 1, 1, 1), labels)

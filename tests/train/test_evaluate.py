@@ -6,7 +6,7 @@ import pytest
 from jaxlab.core.mesh import make_mesh
 from jaxlab.data.batches import evaluation_batches
 from jaxlab.data.images import ArraySource
-from jaxlab.train.evaluate import make_collector, means
+from jaxlab.train.evaluate import make_collector, means, once_per_state
 
 
 def per_example(state, batch):
@@ -39,6 +39,22 @@ def test_the_same_state_is_evaluated_once():
     assert len(calls) == 1
     collect(np.float32(2))
     assert len(calls) == 2
+
+
+def test_a_state_is_measured_once_an_equal_one_anew():
+    calls = []
+
+    @once_per_state
+    def measure(state, *rest, **options):
+        calls.append((rest, options))
+        return {"sum": state.sum()}
+
+    state = np.ones(3)
+    assert measure(state, 1, name="a") is measure(state)
+    assert calls == [((1,), {"name": "a"})]
+    assert measure(state.copy()) == {"sum": 3}
+    measure(state)
+    assert len(calls) == 3
 
 
 def test_means_are_taken_in_double_precision():
