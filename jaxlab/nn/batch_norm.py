@@ -56,20 +56,16 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, (width,))
         variance = self.variable("batch_stats", "var", jnp.ones, (width,))
         scale, bias = self._affine(width, labels)
-        if not train:
-            return _normalize(
-                x, mean.value, variance.value, scale, bias, self.eps, self.dtype
-            )
-        batch_mean, batch_variance = _moments(x)
-        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+        used = _moments(x) if train else (mean.value, variance.value)
+        keeps = self.is_mutable_collection("batch_stats") and not self.is_initializing()
+        if train and keeps:
+            batch_mean, batch_variance = used
             count = x.size // width
             unbiased = batch_variance * (count / max(count - 1, 1))
             kept = self.momentum
             mean.value = kept * mean.value + (1 - kept) * batch_mean
             variance.value = kept * variance.value + (1 - kept) * unbiased
-        return _normalize(
-            x, batch_mean, batch_variance, scale, bias, self.eps, self.dtype
-        )
+        return _normalize(x, *used, scale, bias, self.eps, self.dtype)
 
     def _affine(self, width: int, labels: Array | None) -> tuple[Array, Array]:
         shape = (self.num_classes, width) if self.num_classes else (width,)
