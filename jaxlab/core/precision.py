@@ -5,8 +5,9 @@ from typing import Literal, TypeAlias
 import jax.numpy as jnp
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.typing import Array
 
-__all__ = ["Precision", "compute_dtype"]
+__all__ = ["Precision", "at_least_float32", "compute_dtype"]
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 
@@ -23,3 +24,8 @@ def compute_dtype(precision: Precision) -> jnp.dtype:
             f"precision {precision!r} is not known; use 'float32' or 'bfloat16'"
         )
     return jnp.dtype(precision)
+
+
+def at_least_float32(x: Array) -> Array:
+    """Widen half precision, for sums and losses; float32 and float64 stay."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.model import SPECTRAL, Model
+from jaxlab.core.precision import at_least_float32
 from jaxlab.core.typing import Array, Float, Key, ModelState, Params, Scalar
 
 __all__ = [
@@ -31,10 +32,6 @@ __all__ = [
 ]
 
 
-def _wide(scores: Array) -> Array:
-    return scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
-
-
 def minimax_discriminator(real: Float[Array, "*b"], fake: Float[Array, "*m"]) -> Scalar:
     r"""Give $-E \log D(x) - E \log(1 - D(G(z)))$ with D the sigmoid of the scores.
 
@@ -43,7 +40,8 @@ def minimax_discriminator(real: Float[Array, "*b"], fake: Float[Array, "*m"]) ->
     References:
         Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, equation 1.
     """
-    return jax.nn.softplus(-_wide(real)).mean() + jax.nn.softplus(_wide(fake)).mean()
+    real, fake = at_least_float32(real), at_least_float32(fake)
+    return jax.nn.softplus(-real).mean() + jax.nn.softplus(fake).mean()
 
 
 def minimax_generator(fake: Float[Array, "*b"]) -> Scalar:
@@ -52,7 +50,7 @@ def minimax_generator(fake: Float[Array, "*b"]) -> Scalar:
     References:
         Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, equation 1.
     """
-    return -jax.nn.softplus(_wide(fake)).mean()
+    return -jax.nn.softplus(at_least_float32(fake)).mean()
 
 
 def non_saturating_generator(fake: Float[Array, "*b"]) -> Scalar:
@@ -61,7 +59,7 @@ def non_saturating_generator(fake: Float[Array, "*b"]) -> Scalar:
     References:
         Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, section 3.
     """
-    return jax.nn.softplus(-_wide(fake)).mean()
+    return jax.nn.softplus(-at_least_float32(fake)).mean()
 
 
 def least_squares_discriminator(
@@ -72,7 +70,8 @@ def least_squares_discriminator(
     References:
         Mao et al. 2017, https://arxiv.org/abs/1611.04076, equation 9.
     """
-    return (((_wide(real) - 1) ** 2).mean() + (_wide(fake) ** 2).mean()) / 2
+    real, fake = at_least_float32(real), at_least_float32(fake)
+    return (((real - 1) ** 2).mean() + (fake**2).mean()) / 2
 
 
 def least_squares_generator(fake: Float[Array, "*b"]) -> Scalar:
@@ -81,7 +80,7 @@ def least_squares_generator(fake: Float[Array, "*b"]) -> Scalar:
     References:
         Mao et al. 2017, https://arxiv.org/abs/1611.04076, equation 9.
     """
-    return ((_wide(fake) - 1) ** 2).mean() / 2
+    return ((at_least_float32(fake) - 1) ** 2).mean() / 2
 
 
 def hinge_discriminator(real: Float[Array, "*b"], fake: Float[Array, "*m"]) -> Scalar:
@@ -92,7 +91,8 @@ def hinge_discriminator(real: Float[Array, "*b"], fake: Float[Array, "*m"]) -> S
     References:
         Miyato et al. 2018, https://arxiv.org/abs/1802.05957, equation 16.
     """
-    return jax.nn.relu(1 - _wide(real)).mean() + jax.nn.relu(1 + _wide(fake)).mean()
+    real, fake = at_least_float32(real), at_least_float32(fake)
+    return jax.nn.relu(1 - real).mean() + jax.nn.relu(1 + fake).mean()
 
 
 def wasserstein_critic(real: Float[Array, "*b"], fake: Float[Array, "*m"]) -> Scalar:
@@ -103,7 +103,7 @@ def wasserstein_critic(real: Float[Array, "*b"], fake: Float[Array, "*m"]) -> Sc
     References:
         Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875, equation 2.
     """
-    return _wide(fake).mean() - _wide(real).mean()
+    return at_least_float32(fake).mean() - at_least_float32(real).mean()
 
 
 def wasserstein_generator(fake: Float[Array, "*b"]) -> Scalar:
@@ -112,7 +112,7 @@ def wasserstein_generator(fake: Float[Array, "*b"]) -> Scalar:
     References:
         Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875, theorem 3.
     """
-    return -_wide(fake).mean()
+    return -at_least_float32(fake).mean()
 
 
 class AdversarialLoss(NamedTuple):

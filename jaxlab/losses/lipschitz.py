@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.model import SPECTRAL, Model
+from jaxlab.core.precision import at_least_float32
 from jaxlab.core.typing import Array, Float, Key, ModelState, Params, PyTree, Scalar
 from jaxlab.losses.adversarial import scores_of
 
@@ -36,10 +37,9 @@ def critic_of_rows(
     model_state: ModelState,
     *,
     key: Key[Array, ""] | None = None,
-    train: bool = True,
     **options: Any,
 ) -> Callable[[Array], Array]:
-    """Bind a model's parameters, for the penalties; what it makes of its state is lost.
+    """Bind the parameters of a model in training; what it makes of its state is lost.
 
     Args:
         model: The critic; of a tuple, the scores are the first.
@@ -47,7 +47,6 @@ def critic_of_rows(
         model_state: Its state: empty, or vectors of spectral normalisation alone, in
             the collection `jaxlab.core.model.SPECTRAL`.
         key: For dropout.
-        train: Passed on.
         options: Passed on, labels for example.
 
     Raises:
@@ -61,14 +60,10 @@ def critic_of_rows(
         )
 
     def critic(x: Array) -> Array:
-        out, _ = model.apply(params, model_state, x, key=key, train=train, **options)
+        out, _ = model.apply(params, model_state, x, key=key, train=True, **options)
         return scores_of(out)
 
     return critic
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _squared_norms(
@@ -76,7 +71,8 @@ def _squared_norms(
 ) -> Float[Array, " b"]:
     """Give the squared norm of each row's gradient, in float32 at least."""
     # Rows do not mix, so the gradient of the sum holds each row's own.
-    gradients = jax.grad(lambda x: _wide(critic(x)).sum())(_wide(x))
+    x = at_least_float32(x)
+    gradients = jax.grad(lambda x: at_least_float32(critic(x)).sum())(x)
     return (gradients.reshape(len(x), -1) ** 2).sum(1)
 
 
@@ -115,7 +111,7 @@ def interpolate(
             f"real rows of shape {real.shape} and fake ones of {fake.shape} must have "
             "the same shape to be joined by lines; give the critic as many of each"
         )
-    real, fake = _wide(real), _wide(fake)
+    real, fake = at_least_float32(real), at_least_float32(fake)
     shape = (len(real),) + (1,) * (real.ndim - 1)
     epsilon = jax.random.uniform(key, shape, real.dtype)
     return epsilon * real + (1 - epsilon) * fake
@@ -157,29 +153,27 @@ def dragan_penalty(
     key: Key[Array, ""],
     *,
     weight: float = 10.0,
-    scale: float = 0.5,
     target: float = 1.0,
 ) -> Scalar:
     r"""Give $\lambda E (|\nabla D(x + \delta)| - k)^2$ around the rows of data.
 
     As in the authors' code, $\delta$ is a uniform share (one for each row) of noise
-    that is uniform in [0, scale times the batch's standard deviation) in each place.
+    that is uniform in [0, half the batch's standard deviation) in each place.
 
     Args:
         critic: Scores of rows, each of its row alone; see `critic_of_rows`.
         real: Rows of data.
         key: Draws noise and shares.
         weight: $\lambda$.
-        scale: Size of the noise in standard deviations.
         target: k, the slope asked for.
 
     References:
         Kodali et al. 2017, https://arxiv.org/abs/1705.07215.
     """
-    real = _wide(real)
+    real = at_least_float32(real)
     noise_key, share_key = jax.random.split(key)
     noise = jax.random.uniform(noise_key, real.shape, real.dtype)
-    x = interpolate(real + scale * real.std() * noise, real, share_key)
+    x = interpolate(real + 0.5 * real.std() * noise, real, share_key)
     return weight * _slope_penalty(critic, x, target, one_sided=False)
 
 

@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.model import SPECTRAL
+from jaxlab.core.precision import at_least_float32
 from jaxlab.core.typing import Array, Float, Int, Key
 from jaxlab.nn.conv import Conv
 
@@ -69,7 +70,7 @@ def spectral_normalize(
         raise InputError(
             f"{num_iterations} power iterations: must be 0 (keep u) or more"
         )
-    wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    wide = at_least_float32(kernel)
     matrix = wide.reshape(-1, kernel.shape[-1])  # the transpose of W
     fixed, u = jax.lax.stop_gradient((matrix, u))
     v = _unit(fixed @ u)
