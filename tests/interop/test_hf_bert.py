@@ -8,6 +8,7 @@ import pytest
 from jaxlab.core.errors import InputError
 from jaxlab.interop.hf_bert import load_hf_bert, to_hf_bert
 from jaxlab.models.transformer_encoder import TransformerEncoder
+from tests.closeness import relative_error
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -35,11 +36,6 @@ KINDS = {
     "tokens": lambda config: transformers.BertForTokenClassification(config),
     "pretraining": lambda config: transformers.BertForPreTraining(config),
 }
-
-
-def relative_error(ours, theirs):
-    theirs = np.asarray(theirs)
-    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
 
 
 def hugging_face(kind, **changes):

@@ -12,6 +12,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.interop.hf_llama import load_hf_llama, to_hf_llama
 from jaxlab.models.decoding import greedy
 from jaxlab.models.transformer_lm import TransformerLM
+from tests.closeness import relative_error
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -33,11 +34,6 @@ CONFIG = {
 TOKENS = np.array([[5, 6, 7, 8, 9, 10, 11, 12], [11, 0, 13, 2, 28, 1, 3, 4]])
 PROMPTS = [[5, 6, 7, 8], [11], [28, 27, 26], [3, 4]]
 NEW = 10
-
-
-def relative_error(ours, theirs):
-    theirs = np.asarray(theirs)
-    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
 
 
 def hugging_face(**changes):

@@ -9,6 +9,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.interop.hf_marian import load_hf_marian, to_hf_marian
 from jaxlab.models.decoding import greedy
 from jaxlab.models.transformer import Transformer
+from tests.closeness import relative_error
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -36,11 +37,6 @@ CONFIG = {
 APART = {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 31}
 SOURCE = np.array([[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2, 0, 0, 0], [28, 2, *[0] * 5]])
 TARGETS = np.array([[0, 3, 4, 5, 6], [0, 7, 8, 0, 0], [0, 27, 26, 25, 24]])
-
-
-def relative_error(ours, theirs):
-    theirs = np.asarray(theirs)
-    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
 
 
 def hugging_face(seed=0, **changes):

@@ -9,6 +9,7 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.interop.hf_vit import load_hf_vit, to_hf_vit
+from tests.closeness import relative_error
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -37,11 +38,6 @@ RENAMES = [
     (r"mlp\.fc1", "intermediate.dense"),
     (r"mlp\.fc2", "output.dense"),
 ]
-
-
-def relative_error(ours, theirs):
-    theirs = np.asarray(theirs)
-    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
 
 
 def to_layout(weights, layout):

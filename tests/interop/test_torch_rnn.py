@@ -7,6 +7,7 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.interop.torch_rnn import load_torch_rnn, to_torch_rnn
+from tests.closeness import relative_error
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 CLASSES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
@@ -16,11 +17,6 @@ LENGTHS = np.array([6, 3, 4])
 PARITY = 1e-6
 # Gradients are sums over all times and rows (1e-6 is seen).
 GRADIENT_PARITY = 5e-6
-
-
-def relative_error(ours, theirs):
-    theirs = np.asarray(theirs)
-    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
 
 
 def torch_weights(rng, cell, *, in_width=5, width=4, depth=2, bidirectional=True):

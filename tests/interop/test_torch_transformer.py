@@ -14,6 +14,7 @@ from jaxlab.interop.torch_transformer import (
 )
 from jaxlab.models.transformer import Transformer
 from jaxlab.nn.stack import Stack
+from tests.closeness import relative_error
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -28,11 +29,6 @@ LAYER = {"dim_feedforward": 24, "dropout": 0.0, "batch_first": True}
 SOURCE_PAD = np.array([[0, 0, 0, 0, 0], [0, 0, 0, 1, 1], [0, 1, 1, 1, 1]], bool)
 TARGET_PAD = np.array([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 1]], bool)
 LATER = np.triu(np.ones((4, 4), bool), 1)
-
-
-def relative_error(ours, theirs):
-    theirs = theirs.detach().numpy()
-    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
 
 
 def randomised(make):

@@ -12,6 +12,7 @@ from jaxlab.core.pytree import flat_paths, num_elements
 from jaxlab.models.beam_search import beam_search
 from jaxlab.models.decoding import greedy
 from jaxlab.models.transformer import Transformer
+from tests.closeness import relative_error
 
 # Relative to the largest value: float32 sums of a few dozen products, in another order.
 ORDER_OF_SUMS = 1e-5
@@ -61,11 +62,6 @@ SOURCE = np.array(
 TARGETS = np.array(
     [[1, 3, 4, 5, 6], [1, 6, 6, 3, 5], [1, 4, 3, 0, 0], [1, 5, 4, 3, 6]], np.int32
 )
-
-
-def relative_error(ours, theirs):
-    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-    return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
 def abstract_params(module):

@@ -9,6 +9,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import flat_paths, num_elements
 from jaxlab.models.transformer_encoder import TransformerEncoder
 from jaxlab.nn.stack import unstack_blocks
+from tests.closeness import relative_error
 
 # Relative to the largest value: float32 sums of a few dozen products, in another order.
 ORDER_OF_SUMS = 1e-5
@@ -37,11 +38,6 @@ KINDS = {
 }
 TOKENS = np.array([[3, 4, 9, 10, 2], [8, 5, 2, 0, 0], [0] * 5], np.int32)
 IS_TOKEN = TOKENS != 0
-
-
-def relative_error(ours, theirs):
-    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-    return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
 def abstract_params(module):

@@ -10,6 +10,7 @@ from jaxlab.core.pytree import num_elements
 from jaxlab.models.decoding import greedy
 from jaxlab.models.transformer_lm import TransformerLM
 from jaxlab.nn.stack import unstack_blocks
+from tests.closeness import relative_error
 
 # Relative to the largest value: float32 sums of a few dozen products, in another order.
 ORDER_OF_SUMS = 1e-5
@@ -41,11 +42,6 @@ TOKENS = np.random.default_rng(0).integers(0, VOCABULARY, (PROMPT, PROMPT + NEW)
 TOKENS = TOKENS.astype(np.int32)
 LENGTHS = np.arange(1, PROMPT + 1, dtype=np.int32)
 ROWS = np.arange(PROMPT)
-
-
-def relative_error(ours, theirs):
-    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-    return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
 def abstract_params(module, tokens=TOKENS):

@@ -12,6 +12,7 @@ from jaxlab.core.pytree import flat_paths, num_elements
 from jaxlab.models.vit import VARIANTS, ViT, vit
 from jaxlab.nn.embed import sincos2d_positions
 from jaxlab.nn.stack import stack_blocks
+from tests.closeness import relative_error
 
 # Relative to the largest value: float32 sums of a few dozen products, in another order.
 ORDER_OF_SUMS = 1e-5
@@ -19,11 +20,6 @@ ORDER_OF_SUMS = 1e-5
 BFLOAT16 = 5e-2
 
 TINY = ViT(num_classes=5, patch_size=4, width=16, depth=2, num_heads=2)
-
-
-def relative_error(ours, theirs):
-    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-    return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
 def abstract_params(module, *image_shape):

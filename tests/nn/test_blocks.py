@@ -12,16 +12,12 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import flat_paths
 from jaxlab.nn.attention import KeyValues
 from jaxlab.nn.blocks import TENSOR_RULES, Block, Mlp, drop_path
+from tests.closeness import relative_error
 
 # Relative to the largest value: float32 sums of a few dozen products, in another order.
 ORDER_OF_SUMS = 1e-5
 # Relative to the largest value: bfloat16 keeps 8 bits, and a block rounds often.
 BFLOAT16 = 3e-2
-
-
-def relative_error(ours, theirs):
-    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-    return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
 def randomize(params, rng):

@@ -1,5 +1,7 @@
 """Tests of `jaxlab.nn.recurrent` and `jaxlab.nn.recurrent_kernels`."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import flat_paths
 from jaxlab.nn.recurrent import Recurrent, RecurrentStack
 from jaxlab.nn.recurrent_kernels import GATES, CellWeights, run_cell, step_cell
+from tests.closeness import assert_close
 
 B, T, D, H = 3, 5, 4, 2
 # A few dozen float32 operations, in another order.
@@ -18,13 +21,7 @@ GRADIENT = 1e-5
 # bfloat16 keeps 8 bits, and five steps add their roundings up.
 BFLOAT16 = 5e-2
 
-
-def close(ours, theirs, tolerance=ROUNDING):
-    """Compare trees, relative to the largest value of each array."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        b = np.asarray(b)
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
+close = functools.partial(assert_close, tolerance=ROUNDING)
 
 
 def draw(rng, *shape):
@@ -174,7 +171,7 @@ def test_gradients_are_those_of_the_naive_loop(
         )(weights, x, carry, mask, reverse)
         for run in runs(cell)
     ]
-    close(*grads, GRADIENT)
+    close(*grads, tolerance=GRADIENT)
 
 
 @pytest.mark.slow
@@ -190,7 +187,7 @@ def test_gradients_of_gradients_are_those_of_the_naive_loop(
 
         return jax.jit(jax.grad(norm, argnums=(0, 1, 2)))
 
-    close(*(penalty(run)(weights, x, carry) for run in runs(cell)), GRADIENT)
+    close(*(penalty(run)(weights, x, carry) for run in runs(cell)), tolerance=GRADIENT)
 
 
 def lengths_to_tokens(lengths):
@@ -284,8 +281,8 @@ def test_bfloat16_is_close_and_keeps_the_carry_in_float32(cell, x, key):
     outputs, end = layer.clone(dtype=jnp.bfloat16).apply(variables, x)
     assert outputs.dtype == jnp.bfloat16
     assert {part.dtype for part in end} == {jnp.dtype("float32")}
-    close(outputs.astype(jnp.float32), expected, BFLOAT16)
-    close(end, expected_end, BFLOAT16)
+    close(outputs.astype(jnp.float32), expected, tolerance=BFLOAT16)
+    close(end, expected_end, tolerance=BFLOAT16)
     grads = jax.grad(
         lambda v: layer.clone(dtype=jnp.bfloat16).apply(v, x)[0].sum().astype("float32")
     )(variables)
