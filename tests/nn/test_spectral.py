@@ -14,6 +14,7 @@ from jaxlab.nn.spectral import (
     spectral_normalize,
     spectral_start,
 )
+from tests.torch_spectral import set_direction
 
 # Float32, a few dozen products in another order than torch.
 ORDER_OF_SUMS = 1e-6
@@ -33,11 +34,8 @@ def test_spectral_normalisation_is_that_of_torch(shape, num_iterations, rng):
     layer = torch.nn.utils.parametrizations.spectral_norm(
         layer, n_power_iterations=max(num_iterations, 1)
     )
-    state = layer.parametrizations.weight[0]
-    # A direction far from the singular one, and the v that goes with it.
-    state._u.copy_(torch.tensor([0.6, 0.8, 0.0, 0.0]))
-    v = weight.flatten(1).T @ state._u
-    state._v.copy_(v / v.norm())
+    # A direction far from the singular one.
+    state = set_direction(layer, [0.6, 0.8, 0.0, 0.0])
     u = jnp.asarray(state._u.numpy().copy())
     layer.train(num_iterations > 0)
 
@@ -120,13 +118,10 @@ def test_layers_are_those_of_torch_before_and_after_a_step(kind, rng, key):
         if kind != "embed":
             theirs.bias.fill_(0.5)
             params = {**params, "bias": jnp.full(5, 0.5)}
-    theirs = torch.nn.utils.parametrizations.spectral_norm(theirs)
-    state = theirs.parametrizations.weight[0]
-    u = rng.normal(size=len(state._u)).astype(np.float32)
+    u = rng.normal(size=len(theirs.weight)).astype(np.float32)
     u /= np.linalg.norm(u)
-    v = theirs.parametrizations.weight.original.detach().flatten(1).T @ torch.tensor(u)
-    state._u.copy_(torch.tensor(u))
-    state._v.copy_(v / v.norm())
+    theirs = torch.nn.utils.parametrizations.spectral_norm(theirs)
+    state = set_direction(theirs, u)
     vectors = {"u": jnp.asarray(u)}
     if kind == "conv":
         their_x = np.pad(their_x, ((0, 0), (0, 0), (1, 0), (1, 1)))
