@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from jaxlab.core.compilation import cache_folder
+from jaxlab.core.distributed import is_main_process
 from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import Model
@@ -129,13 +130,19 @@ def train_classifier(
     )
     optimizer = adamw(schedule, weight_decay=recipe.weight_decay, clip_norm=1.0)
     step = make_train_step(_make_loss(model, recipe, data), optimizer)
+    mesh = make_mesh(batch_size=recipe.batch_size)
+
+    def start(key: Key[Array, ""]) -> TrainState:
+        image = np.zeros((1, *data.shape), np.float32)
+        return init_state(model, optimizer, key, mesh, image)
+
     if not cache or jax.process_count() > 1:
-        return _train(model, data, recipe, seed, optimizer, step, visible)
-    shapes, name = _fingerprint(model, data, recipe, seed, optimizer, step)
+        return _train(model, data, recipe, seed, mesh, start, step, visible)
+    shapes, name = _fingerprint(data, recipe, seed, mesh, start, step)
     file = cache_folder() / "classifiers" / f"{name}.npz"
     found = _load(file, shapes)
     if found is None:
-        found = _train(model, data, recipe, seed, optimizer, step, visible)
+        found = _train(model, data, recipe, seed, mesh, start, step, visible)
         _save(file, found)
     return found
 
@@ -173,17 +180,16 @@ def _train(
     data: ImageData,
     recipe: ClassifierRecipe,
     seed: int,
-    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    start: Callable[[Key[Array, ""]], TrainState],
     step: Step,
     visible: bool,
 ) -> Classifier:
-    mesh = make_mesh(batch_size=recipe.batch_size)
-    image = np.zeros((1, *data.shape), np.float32)
-    state = init_state(model, optimizer, jax.random.key(seed), mesh, image)
+    state = start(jax.random.key(seed))
     compiled = compile_step(step, state, mesh)
     order = Order(len(data.train), recipe.batch_size, seed)
     batches = training_batches(data.train, order, mesh)(0)
-    visible = visible and jax.process_index() == 0
+    visible = visible and is_main_process()
     progress = make_progress(0, recipe.steps, recipe.batch_size, visible=visible)
     try:
         for count in range(1, recipe.steps + 1):
@@ -213,29 +219,22 @@ def _train(
 
 
 def _fingerprint(
-    model: Model,
     data: ImageData,
     recipe: ClassifierRecipe,
     seed: int,
-    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    start: Callable[[Key[Array, ""]], TrainState],
     step: Step,
 ) -> tuple[PyTree, str]:
     """Give the shapes of parameters and model state, and a name for what makes them."""
-
-    def init(key: Key[Array, ""]) -> TrainState:
-        params, model_state = model.init(key, jnp.zeros((1, *data.shape), jnp.float32))
-        zero = jnp.zeros((), jnp.int32)
-        return TrainState(zero, key, params, model_state, optimizer.init(params))
-
-    state = jax.eval_shape(init, jax.random.key(0))
+    state = jax.eval_shape(start, jax.random.key(0))
     batch = {
         name: jax.ShapeDtypeStruct((recipe.batch_size, *rows.shape[1:]), rows.dtype)
         for name, rows in data.train.rows(np.arange(1)).items()
     }
-    mesh = make_mesh(batch_size=recipe.batch_size)
     digest = hashlib.sha256()
     for part in (
-        jax.jit(init).lower(jax.random.key(0)).as_text(),
+        jax.jit(start).lower(jax.random.key(0)).as_text(),
         jax.jit(step).lower(state, batch).as_text(),
         f"{recipe} {seed} {dict(mesh.shape)} {jax.devices()[0].device_kind}",
         f"{jax.__version__} {_FORMAT}",
