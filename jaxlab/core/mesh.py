@@ -30,6 +30,7 @@ from jaxlab.core.typing import Batch, PyTree
 __all__ = [
     "AXES",
     "ShardingRules",
+    "batch_sharding",
     "check_batch_size",
     "init_sharded",
     "make_mesh",
@@ -153,13 +154,18 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
         )
 
 
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Give how the rows of a batch are laid over a mesh: split along the first axis."""
+    return NamedSharding(mesh, P(_BATCH_AXES))
+
+
 def process_rows(batch_size: int, mesh: Mesh) -> slice:
     """Give the rows of each global batch that this process loads.
 
     Raises:
         InputError: If the mesh gives it rows that do not lie side by side.
     """
-    sharding = NamedSharding(mesh, P(_BATCH_AXES))
+    sharding = batch_sharding(mesh)
     places = sharding.addressable_devices_indices_map((batch_size,)).values()
     shares = {index[0].indices(batch_size)[:2] for index in places if index}
     start, stop = min(shares)[0], max(shares)[1]
@@ -177,7 +183,7 @@ def shard_batch(batch: Batch, mesh: Mesh) -> Batch:
     NumPy leaves are this process's share of the global batch. Leaves that are JAX
     arrays already (a data set kept on the devices) stay where they are.
     """
-    sharding = NamedSharding(mesh, P(_BATCH_AXES))
+    sharding = batch_sharding(mesh)
 
     def place(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array):

@@ -11,10 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
-from jaxlab.core.mesh import AXES
+from jaxlab.core.mesh import batch_sharding
 from jaxlab.core.typing import Array, Float, Key
 
 __all__ = [
@@ -130,8 +129,7 @@ def toy_batches(
     def draw(step: Array, count: int) -> Array:
         return sample(jax.random.fold_in(base, step), count)
 
-    sharding = NamedSharding(mesh, P(AXES[:2]))
-    compiled = jax.jit(draw, static_argnums=1, out_shardings=sharding)
+    compiled = jax.jit(draw, static_argnums=1, out_shardings=batch_sharding(mesh))
 
     def batches(start: int) -> Iterator[Array]:
         for step in itertools.count(start):
