@@ -53,12 +53,6 @@ class FeatureClassifier(nn.Module):
         """Give the logits of the classes of images in [-1, 1]."""
         return self.embed(images, train=train)[1]
 
-    def features(
-        self, images: Float[Array, "b y x c"], *, train: bool = False
-    ) -> Float[Array, "b d"]:
-        """Give the penultimate layer."""
-        return self.embed(images, train=train)[0]
-
     @nn.compact
     def embed(
         self, images: Float[Array, "b y x c"], *, train: bool = False

@@ -20,7 +20,7 @@ from jaxlab.transport.costs import power_cost
 from jaxlab.transport.exact import solve_exact
 from jaxlab.transport.measures import check_numbers
 
-__all__ = ["critic_report", "largest_secant"]
+__all__ = ["as_partial", "critic_report", "largest_secant"]
 
 _Rows = Float[Array | np.ndarray, "..."]  # rows first, of any shape
 
@@ -40,7 +40,7 @@ def critic_report(
 
     Args:
         critic: Scores of rows, (b,), each of its row alone, of the sign that is high
-            for real ones. Called three times, each time with b rows.
+            for real ones. Called with b rows at a time.
         real: Rows of data, up to some hundreds: the exact distance takes time b^3.
         fake: As many rows of the generator.
         key: Draws the places between real and fake rows.
@@ -74,9 +74,7 @@ def critic_report(
             "many, at least one, and of the same shape; give the critic equal batches"
         )
     check_numbers(real=real, fake=fake)
-    if not isinstance(critic, jax.tree_util.Partial):
-        critic = jax.tree_util.Partial(critic)
-    measured = _measure(critic, jnp.asarray(real), jnp.asarray(fake), key)
+    measured = _measure(as_partial(critic), jnp.asarray(real), jnp.asarray(fake), key)
     of_real, of_fake, norms = (np.asarray(found, np.float64) for found in measured)
     distances = np.asarray(power_cost(_flat(real), _flat(fake)))
     gap = float(of_real.mean() - of_fake.mean())
@@ -94,6 +92,13 @@ def critic_report(
         "critic_slope_median": float(np.median(norms)),
         "critic_w1": gap / secant if secant != 0 else 0.0,
     }
+
+
+def as_partial(critic: Callable[[Array], Array]) -> jax.tree_util.Partial:
+    """Let a critic be an argument of jitted functions, as a Partial is already."""
+    if isinstance(critic, jax.tree_util.Partial):
+        return critic
+    return jax.tree_util.Partial(critic)
 
 
 @jax.jit

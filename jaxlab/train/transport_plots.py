@@ -206,19 +206,18 @@ def potential_contours(
 
 
 def estimate_curves(
-    path: pathlib.Path, rows: Sequence[Mapping[str, Any]], split: str = "test"
+    path: pathlib.Path, rows: Sequence[Mapping[str, Any]]
 ) -> pathlib.Path | None:
     """Draw over the steps what a critic claims, beside the exact distance.
 
     Args:
         path: The PNG file to write.
         rows: Of `metrics.jsonl`, with the values of `critic_report` in some.
-        split: Under which name they are logged.
 
     Returns:
         The path, or None if nothing is logged yet.
     """
-    known = [row for row in rows if f"{split}/exact_w1" in row]
+    known = [row for row in rows if "test/exact_w1" in row]
     if not known:
         return None
     steps = [row["step"] for row in known]
@@ -228,7 +227,7 @@ def estimate_curves(
     )
 
     def draw(axes: Any, name: str, label: str, style: str, color: str) -> None:
-        values = [row[f"{split}/{name}"] for row in known]
+        values = [row[f"test/{name}"] for row in known]
         axes.plot(steps, values, style, color=color, label=label, markersize=3)
 
     draw(top, "exact_w1", "exact W1", "-", _EXACT)
@@ -244,7 +243,7 @@ def estimate_curves(
         axes.grid(alpha=0.3)
         axes.legend()
     last = known[-1]
-    share = last[f"{split}/critic_w1"] / max(last[f"{split}/exact_w1"], 1e-30)
+    share = last["test/critic_w1"] / max(last["test/exact_w1"], 1e-30)
     top.set_title(f"after step {steps[-1]} the bound reaches {share:.2%}", fontsize=11)
     return save_figure(figure, path)
 

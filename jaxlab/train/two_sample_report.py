@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlab.core.typing import Array, Float, Key
-from jaxlab.train.critic_report import critic_report
+from jaxlab.train.critic_report import as_partial, critic_report
 from jaxlab.train.transport_plots import (
     plan_lines,
     plan_matrix,
@@ -45,6 +45,7 @@ _Rows = Float[np.ndarray, "n j"]
 _OtherRows = Float[np.ndarray, "m j"]
 _Critic = Callable[[Array], Array]  # scores of rows
 
+_SLICES = 256  # directions of the sliced distance
 _PLACES = 4001  # on the line over both samples
 _BINS = 32  # of a plan on a line
 _PIXELS = 120  # along each side of the plane
@@ -59,8 +60,13 @@ def _cost(x: _Rows, y: _OtherRows) -> np.ndarray:
     return np.asarray(power_cost(np.asarray(x, np.float64), np.asarray(y, np.float64)))
 
 
-def compare_distances(x: _Rows, y: _OtherRows, *, num_slices: int = 256) -> dict:
+def compare_distances(x: _Rows, y: _OtherRows, exact: ExactTransport) -> dict:
     """Give distances of two samples by name.
+
+    Args:
+        x: Points of the first sample.
+        y: Points of the second.
+        exact: The best plan.
 
     Returns:
         `W1`, `W2`: exact. `W1 sliced`: mean over directions, at most W1. `W2 Gaussian`:
@@ -70,13 +76,13 @@ def compare_distances(x: _Rows, y: _OtherRows, *, num_slices: int = 256) -> dict
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     with jax.enable_x64(True):
         first, second = jnp.asarray(x), jnp.asarray(y)
-        ways = random_directions(jax.random.key(0), x.shape[1], num_slices)
+        ways = random_directions(jax.random.key(0), x.shape[1], _SLICES)
         moments = [
             (rows.mean(0), jnp.atleast_2d(jnp.cov(rows.T, bias=True)))
             for rows in (first, second)
         ]
         found = {
-            "W1": wasserstein(x, y),
+            "W1": exact.value,
             "W1 sliced": float(sliced_wasserstein(first, second, ways, p=1.0)),
             "W2": wasserstein(x, y, p=2.0),
             "W2 Gaussian": float(gaussian_w2(*moments[0], *moments[1])) ** 0.5,
@@ -137,9 +143,9 @@ def derivative_on_line(
 
     A `jax.tree_util.Partial(scores, params)` is compiled once for all its parameters.
     """
-    if not isinstance(critic, jax.tree_util.Partial):
-        critic = jax.tree_util.Partial(critic)
-    return np.asarray(_derivative(critic, jnp.asarray(places)), np.float64)[:, 0]
+    return np.asarray(_derivative(as_partial(critic), jnp.asarray(places)), np.float64)[
+        :, 0
+    ]
 
 
 @jax.jit

@@ -27,7 +27,8 @@ def test_samples_have_the_moments_that_are_written():
     for rows, gaussian in zip((data.x, data.y), GAUSSIANS, strict=True):
         # Four standard errors of numbers of size 1.
         np.testing.assert_allclose(rows.mean(0), gaussian.mean, atol=0.03)
-        np.testing.assert_allclose(np.cov(rows.T), gaussian.covariance, atol=0.04)
+        covariance = gaussian.root @ gaussian.root.T
+        np.testing.assert_allclose(np.cov(rows.T), covariance, atol=0.04)
     two, one = (
         find_two_samples("line", 20_000, 0).x,
         find_two_samples("line", 20_000, 0).y,

@@ -21,7 +21,7 @@ def samples(rng):
 
 
 def test_distances_bound_each_other(samples):
-    found = report.compare_distances(*samples)
+    found = report.compare_distances(*samples, report.best_plan(*samples))
     assert found.keys() == {"W1", "W1 sliced", "W2", "W2 Gaussian"}
     assert 0 < found["W1 sliced"] < found["W1"] < found["W2"]
     assert 0 < found["W2 Gaussian"] < found["W2"]  # Gelbrich 1990
@@ -29,7 +29,7 @@ def test_distances_bound_each_other(samples):
 
 def test_a_shift_moves_all_distances_by_its_length(samples):
     x, shift = samples[0], np.array([[3.0, 4.0]], np.float32)
-    found = report.compare_distances(x, x + shift)
+    found = report.compare_distances(x, x + shift, report.best_plan(x, x + shift))
     for name in ("W1", "W2", "W2 Gaussian"):
         assert found[name] == pytest.approx(5, abs=1e-6)
     # Of a shift by 5, directions in the plane see 5 * 2 / pi on average.
@@ -39,10 +39,11 @@ def test_a_shift_moves_all_distances_by_its_length(samples):
 def test_on_a_line_slices_are_the_whole(rng):
     x, y = rng.normal(size=(20, 1)), rng.normal(size=(30, 1)) + 1
     wanted = scipy.stats.wasserstein_distance(x[:, 0], y[:, 0])
-    found = report.compare_distances(x, y)
+    exact = report.best_plan(x, y)
+    found = report.compare_distances(x, y, exact)
     for name in ("W1", "W1 sliced", "W1 on a line"):
         assert found[name] == pytest.approx(wanted, abs=1e-9)
-    assert report.best_plan(x, y).value == pytest.approx(wanted)
+    assert exact.value == pytest.approx(wanted)
 
 
 def test_less_entropy_comes_nearer_to_the_exact_cost(samples):
