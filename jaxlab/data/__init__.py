@@ -7,5 +7,6 @@ jitted step). Tables: `columns` (delimited text, typed), `table_sources`, `tabul
 (what a table is, and finding one by name). Texts: `text_tasks` (made on the fly),
 `text_sources`, `text` (what a text set is, and finding one by name), `vocabulary`,
 `sequences` (padded ids, windows), `buckets` (batches of like lengths), and, ready to
-train on, `translation` and `text_windows`.
+train on, `translation` and `text_windows`. Generators: `critic_order` (how many batches
+a critic gets at a time), `toy` (points in the plane) and `two_samples` (to compare).
 """
