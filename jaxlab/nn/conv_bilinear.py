@@ -24,11 +24,11 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from jaxlab.core.typing import Array
-from jaxlab.nn.conv_forms import ROLES, Geometry, Role, by_xla, by_xla_on_cpu, others
+from jaxlab.nn.conv_forms import Geometry, Role, by_xla, by_xla_on_cpu, others
 from jaxlab.nn.conv_native import by_native, suits_native
+from jaxlab.nn.conv_split import add_up, batch_axes, spec_of
 
 __all__ = ["contract"]
 
@@ -70,33 +70,24 @@ def _contract_split(
 ) -> Array:
     """Contract on a mesh whose types of arrays say how they are split.
 
-    Every device takes its rows of the batch, and all of the kernel. What is split along
-    other axes is put together before; transposing that splits the gradient again.
+    What is split along other axes than the batch is put together before; transposing
+    that splits the gradient again.
     """
-    operands = dict(zip(others(result), (first, second), strict=True))
-    splits = (
-        jax.typeof(array).sharding.spec[0]
-        for role, array in operands.items()
-        if role != "kernel"
-    )
-    batch = next(filter(None, splits), None)
-    specs = {role: P() if role == "kernel" else P(batch) for role in ROLES}
+    roles, operands = others(result), (first, second)
+    splits = (jax.typeof(array).sharding.spec for array in operands)
+    batch = batch_axes(roles, splits)
+    specs = tuple(spec_of(role, batch) for role in roles)
 
     def of_device(first: Array, second: Array) -> Array:
-        found = contract(result, first, second, geometry)
-        is_split = result == "kernel" and batch is not None
-        return lax.psum(found, batch) if is_split else found
+        return add_up(contract(result, first, second, geometry), result, batch)
 
     run = jax.shard_map(
-        of_device,
-        mesh=mesh,
-        in_specs=tuple(specs[role] for role in operands),
-        out_specs=specs[result],
+        of_device, mesh=mesh, in_specs=specs, out_specs=spec_of(result, batch)
     )
     return run(
         *(
-            jax.sharding.reshard(array, NamedSharding(mesh, specs[role]))
-            for role, array in operands.items()
+            jax.sharding.reshard(array, NamedSharding(mesh, spec))
+            for array, spec in zip(operands, specs, strict=True)
         )
     )
 

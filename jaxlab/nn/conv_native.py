@@ -23,6 +23,7 @@ from jax.sharding import PartitionSpec as P
 from jaxlab.core.native import NativeLibrary
 from jaxlab.core.typing import Array
 from jaxlab.nn.conv_forms import ROLES, Geometry, Role, others
+from jaxlab.nn.conv_split import add_up, batch_axes, spec_of
 
 __all__ = ["by_native", "suits_native"]
 
@@ -67,7 +68,10 @@ def by_native(result: Role, first: Array, second: Array, geometry: Geometry) -> 
 def _call(
     result: Role, first: Array, second: Array, geometry: Geometry, shares: int
 ) -> Array:
-    """Call the kernel, which takes its part of the threads that devices share."""
+    """Call the kernel, which takes its part of the threads that devices share.
+
+    Without a mesh the shares are 0, and the kernel takes all.
+    """
     shape = geometry.shape(result, first.shape, second.shape)
     call = jax.ffi.ffi_call("jaxlab_convolve", jax.ShapeDtypeStruct(shape, jnp.float32))
     return call(
@@ -90,31 +94,22 @@ def _partition(
         mesh = Mesh(np.array(devices), ("devices",))
     # Without a mesh shardings have no spec.
     specs = [getattr(part.sharding, "spec", P()) for part in operands]
-    batch = next(
-        (
-            spec[0]
-            for role, spec in zip(roles, specs, strict=True)
-            if role != "kernel" and spec and spec[0]
-        ),
-        None,
-    )
+    batch = batch_axes(roles, specs)
     # A process shares its threads among its own devices of the mesh.
-    shares = max(1, len(mesh.local_devices))
+    shares = len(mesh.local_devices)
 
     def lay(role: Role) -> NamedSharding:
-        return NamedSharding(mesh, P() if role == "kernel" else P(batch))
+        return NamedSharding(mesh, spec_of(role, batch))
 
     def of_device(first: Array, second: Array) -> Array:
-        found = _call(result, first, second, geometry, shares)
-        is_split = result == "kernel" and batch is not None
-        return jax.lax.psum(found, batch) if is_split else found
+        return add_up(_call(result, first, second, geometry, shares), result, batch)
 
     return mesh, of_device, lay(result), tuple(lay(role) for role in roles)
 
 
 def _alone(result: Role, first: Array, second: Array, geometry: Geometry) -> Array:
     mesh = jax.typeof(first).sharding.mesh  # with axes inside `jax.shard_map`
-    shares = max(1, min(mesh.size, jax.local_device_count()))
+    shares = min(mesh.size, jax.local_device_count())
     return _call(result, first, second, geometry, shares)
 
 
