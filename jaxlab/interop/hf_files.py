@@ -70,7 +70,7 @@ def read_source(
         InputError: If a file is missing, or weights come without a configuration.
     """
     if not isinstance(source, Mapping):
-        path = Path(source)
+        path = Path(source).expanduser()
         folder = path.parent if path.is_file() else path
         if config is None:
             config = json.loads(_file(folder, "config.json").read_text())

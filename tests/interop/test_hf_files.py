@@ -45,6 +45,18 @@ def test_a_folder_is_read_whole_or_in_shards(tmp_path):
     assert (list(weights), config) == (["c"], {"depth": 4})
 
 
+def test_the_home_folder_may_be_written_short(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"depth": 3}))
+    np.savez(folder / "weights.npz", **WEIGHTS)
+    for source in ("~/folder/weights.npz", folder / "weights.npz"):
+        weights, config = read_source(source, None, {})
+        assert config == {"depth": 3}
+        jax.tree.map(np.testing.assert_array_equal, weights, WEIGHTS)
+
+
 def test_a_missing_shard_is_named(tmp_path):
     index = {"weight_map": {"a": "model-1.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
