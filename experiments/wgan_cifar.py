@@ -123,9 +123,9 @@ def main(config: Config) -> dict[str, float]:
     rows = Order(len(data.train), config.batch_size, config.seed)
     order = CriticOrder(rows, turns(recipe.critic_steps))
     with RunFolder("wgan_cifar", config) as run:
+        features = find_features(config.features, data)
         report = ImageReport(
-            *(generator, critic, gan.sample_latents, data, order),
-            find_features(config.features, data),
+            *(generator, critic, gan.sample_latents, data, order, features),
             num_samples=config.num_samples,
             sees_labels=config.conditional == "projection",
         )
@@ -133,6 +133,7 @@ def main(config: Config) -> dict[str, float]:
         run.say(
             "{} of {:,} and {:,} parameters on {}".format(config.model, *sizes, data)
         )
+        run.say(f"features: {features}")
         start = report(state, run.path)
         state = fit(
             compile_step(step, state, mesh, engine=config.run.engine),
@@ -144,7 +145,8 @@ def main(config: Config) -> dict[str, float]:
             evaluate=lambda state: report(state, run.path),
             eval_every=config.eval_every,
         )
-        return run.finish(report.last(state, run.path, start))
+        facts = {"features": features.name, "features_accuracy": features.accuracy}
+        return run.finish(report.last(state, run.path, start), **facts)
 
 
 def make_losses(

@@ -37,4 +37,7 @@ def find_features(weights: str, data: ImageData) -> Features:
     trained = train_classifier(from_linen(module), data)
     model = from_linen(module, method=FeatureClassifier.embed)
     name = "".join(c if c.isalnum() else "_" for c in data.name.rpartition("/")[2])
-    return image_features(f"{name}_classifier", model, trained.params)
+    features = image_features(
+        f"{name}_classifier", model, trained.params, trained.model_state
+    )
+    return features._replace(accuracy=trained.accuracy)

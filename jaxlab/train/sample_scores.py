@@ -46,10 +46,17 @@ class Features(NamedTuple):
         name: Part of the scores' names; `INCEPTION` for the weights of 2015 alone.
         embed: Gives of a batch of samples, most often uint8 images, their features,
             (b, j), and their class probabilities, (b, v), or None where it knows none.
+        accuracy: Share of held-out samples that it names right, if that was measured.
     """
 
     name: str
     embed: Callable[[Any], tuple[Any, Any]]
+    accuracy: float | None = None
+
+    def __str__(self) -> str:
+        if self.accuracy is None:
+            return self.name
+        return f"{self.name}, {100 * self.accuracy:.1f} % of held-out samples right"
 
 
 def inception_score(
