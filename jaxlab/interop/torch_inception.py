@@ -13,7 +13,7 @@ import numpy as np
 from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import flat_paths
 from jaxlab.core.typing import Params
-from jaxlab.interop.hf_files import Source, read_weights
+from jaxlab.interop.hf_files import Source, num_rows, read_weights
 from jaxlab.interop.table import CONV, KEEP, LINEAR, Rule, to_params, to_weights
 from jaxlab.models.inception import INCEPTION_SIZE, Inception
 
@@ -52,8 +52,7 @@ def load_torch_inception(source: Source) -> tuple[Inception, Params]:
             "features are not those of FID; give pt_inception-2015-12-05-6726825d.pth "
             "of pytorch-fid"
         )
-    num_classes = len(weights["fc.weight"]) if "fc.weight" in weights else 1008
-    inception = Inception(num_classes=num_classes)
+    inception = Inception(num_classes=num_rows(weights, "fc.weight") or 1008)
     shapes = _shapes(inception)
     rules = _rules(shapes)
     counts = {

@@ -1,7 +1,6 @@
 """Tests of `jaxlab.interop.torch_inception`, and with it of `jaxlab.models.inception`.
 
-The oracle is the network restated with layers of torch, and torch-fidelity's own one
-where that is installed.
+The oracle is the network restated with layers of torch.
 """
 
 import jax
@@ -11,8 +10,10 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import num_elements
+from jaxlab.data.images import find_images
+from jaxlab.interop.feature_networks import find_features
 from jaxlab.interop.torch_inception import load_torch_inception, to_torch_inception
-from jaxlab.models.inception import inception_inputs
+from jaxlab.train.sample_scores import INCEPTION
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -195,10 +196,15 @@ def restated():
 
 
 @pytest.fixture(scope="module")
-def loaded(restated, tmp_path_factory):
+def file(restated, tmp_path_factory):
     path = tmp_path_factory.mktemp("inception") / "weights.pth"
     torch.save(restated.state_dict(), path)
-    return load_torch_inception(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def loaded(file):
+    return load_torch_inception(file)
 
 
 def relative_error(ours, theirs):
@@ -248,15 +254,11 @@ def test_weights_of_another_inception_are_refused(restated):
         load_torch_inception({**weights, "AuxLogits.fc.bias": np.zeros(3)})
 
 
-def test_uint8_images_give_what_torch_fidelity_gives(rng, monkeypatch):
-    peer = pytest.importorskip(
-        "torch_fidelity.feature_extractor_inceptionv3", exc_type=ImportError
-    )
-    weights = randomise(Restated()).state_dict()
-    monkeypatch.setattr(peer, "load_state_dict_from_url", lambda *_, **__: weights)
-    names = ["2048", "logits_unbiased", "logits"]
-    network = peer.FeatureExtractorInceptionV3("inception", names)
-    images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    expected = network(torch.tensor(images.transpose(0, 3, 1, 2)))
-    inputs = inception_inputs(jnp.asarray(images))
-    assert_equal(load_torch_inception(weights), inputs, expected)
+def test_the_file_is_all_that_scores_of_images_need(file, rng):
+    features = find_features(str(file), find_images("digits"))
+    assert features.name == INCEPTION
+    images = rng.integers(0, 256, (2, 8, 8, 1), dtype=np.uint8)
+    rows, probabilities = features.embed(images)
+    assert rows.shape == (2, 2048)
+    assert probabilities.shape == (2, 1008)
+    np.testing.assert_allclose(np.sum(probabilities, 1), 1, rtol=ORDER_OF_SUMS)
