@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks.harness import Call
+from benchmarks.torch_training import training_step
 
 
 class Critic(nn.Module):
@@ -84,23 +85,18 @@ def autoencoder(width: int, hidden: int, embedding: int) -> nn.Module:
 def critic_step(width: int, real: np.ndarray, fake: np.ndarray) -> Call:
     """Give a step of Adam on the critic's loss with a gradient penalty."""
     critic = Critic(width)
-    optimizer = _adam(critic)
     x, y = _channels_first(real), _channels_first(fake)
 
-    def call() -> float:
-        optimizer.zero_grad(set_to_none=True)
+    def loss() -> torch.Tensor:
         epsilon = torch.rand(len(x), 1, 1, 1)
         between = (epsilon * x + (1 - epsilon) * y).requires_grad_()
         scores = critic(between).sum()
         (gradient,) = torch.autograd.grad(scores, between, create_graph=True)
         penalty = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
         scores = critic(torch.cat([x, y]))
-        loss = scores[len(x) :].mean() - scores[: len(x)].mean() + 10 * penalty
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        return scores[len(x) :].mean() - scores[: len(x)].mean() + 10 * penalty
 
-    return call
+    return training_step(_adam(critic), loss)
 
 
 def generator_step(width: int, z: np.ndarray) -> Call:
@@ -109,33 +105,15 @@ def generator_step(width: int, z: np.ndarray) -> Call:
         Critic(width).requires_grad_(False),
         Generator(width, z.shape[1]),
     )
-    optimizer = _adam(generator)
     latents = torch.from_numpy(z)
-
-    def call() -> float:
-        optimizer.zero_grad(set_to_none=True)
-        loss = -critic(generator(latents)).mean()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return call
+    return training_step(_adam(generator), lambda: -critic(generator(latents)).mean())
 
 
 def autoencoder_step(sizes: tuple[int, int, int], images: np.ndarray) -> Call:
     """Give a step of Adam on the squared error of an autoencoder."""
     network = autoencoder(*sizes)
-    optimizer = _adam(network)
     x = _channels_first(images)
-
-    def call() -> float:
-        optimizer.zero_grad(set_to_none=True)
-        loss = (network(x) - x).square().mean()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return call
+    return training_step(_adam(network), lambda: (network(x) - x).square().mean())
 
 
 def _adam(network: nn.Module) -> torch.optim.Optimizer:

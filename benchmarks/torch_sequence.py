@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.harness import Call
+from benchmarks.torch_training import training_step
 
 
 class TorchTransformer(nn.Module):
@@ -64,14 +65,10 @@ def train_step(model: nn.Module, batch: dict[str, np.ndarray]) -> Call:
     criterion = nn.CrossEntropyLoss(ignore_index=0, label_smoothing=0.1)
     model.train()
 
-    def call() -> float:
-        optimizer.zero_grad(set_to_none=True)
-        loss = criterion(model(source, inputs).flatten(0, 1), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+    def loss() -> torch.Tensor:
+        return criterion(model(source, inputs).flatten(0, 1), labels)
 
-    return call
+    return training_step(optimizer, loss)
 
 
 def recurrent(cell: str, width: int, depth: int, x: np.ndarray) -> Call:

@@ -52,6 +52,7 @@ def jax_step(batch_size: int, depth: int, mesh: str, precision: Precision) -> Ca
 def torch_step(batch_size: int, depth: int, precision: Precision) -> Call:
     import torch
 
+    from benchmarks import torch_training
     from benchmarks.torch_vit import TorchViT
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -62,16 +63,12 @@ def torch_step(batch_size: int, depth: int, precision: Precision) -> Call:
     images = torch.tensor(batch["image"].transpose(0, 3, 1, 2).copy(), device=device)
     labels = torch.tensor(batch["label"].astype(np.int64), device=device)
 
-    def call() -> float:
-        optimizer.zero_grad(set_to_none=True)
+    def loss() -> torch.Tensor:
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             logits = model(images)
-        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        return torch.nn.functional.cross_entropy(logits.float(), labels)
 
-    return call
+    return torch_training.training_step(optimizer, loss)
 
 
 def main() -> None:
