@@ -2,12 +2,14 @@
 
 python -m benchmarks.gan
 python -m benchmarks.gan --parts critic --repeats 20
+python -m benchmarks.gan --xla                          the critic by XLA alone, too
 """
 
 import argparse
 import functools
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +25,9 @@ from jaxlab.core.mesh import use_cpu_devices
 from jaxlab.core.model import Model, from_linen
 from jaxlab.losses.lipschitz import critic_of_rows, gradient_penalty
 from jaxlab.models.gan_conv import CNNCritic, CNNGenerator
+from jaxlab.nn import conv_bilinear
 from jaxlab.nn.conv import Conv, ConvTranspose
+from jaxlab.nn.conv_forms import by_xla
 from jaxlab.train.step import LossFn
 
 try:
@@ -45,18 +49,21 @@ def main() -> None:
     parts = {"critic": critic, "generator": generator, "autoencoder": autoencoder}
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--xla", action="store_true", help="the critic by XLA, too")
     options = parser.parse_args()
     keep_freed_memory()
     use_cpu_devices("")
     if peers is None:
         print("torch is not installed: no peers")
+    if options.xla:
+        parts["critic"] = functools.partial(critic, with_xla=True)
     groups: Groups = {}
     for part in options.parts:
         groups |= parts[part]()
     _compare(groups, options.repeats)
 
 
-def critic() -> Groups:
+def critic(with_xla: bool = False) -> Groups:
     """Steps of WGAN-GP's critic, whose penalty takes second derivatives."""
     real, fake = _images(GAN_BATCH, 0), _images(GAN_BATCH, 1)
     groups: Groups = {}
@@ -65,12 +72,12 @@ def critic() -> Groups:
         # Forwards for three batches; backwards for two, but not to the images; the
         # gradient of scores, and its own derivative by both of its factors.
         flops = 8 * first + 10 * others
-        candidates = _candidates(
-            functools.partial(_jax_critic, width, real, fake),
-            None
-            if peers is None
-            else functools.partial(peers.critic_step, width, real, fake),
-        )
+        sizes = (width, real, fake)
+        candidates = _candidates(_jax_critic, "critic_step", *sizes)
+        if with_xla:
+            candidates["jaxlab data=1, XLA's convolutions"] = functools.partial(
+                _jax_critic_by_xla, *sizes, "data=1"
+            )
         groups[f"WGAN-GP critic, DIM {width}"] = (candidates, flops)
     return groups
 
@@ -82,12 +89,7 @@ def generator() -> Groups:
     for width in WIDTHS:
         first, others = _critic_flops(width)  # the generator's layers are as large
         flops = 5 * (first + others)
-        candidates = _candidates(
-            functools.partial(_jax_generator, width, z),
-            None
-            if peers is None
-            else functools.partial(peers.generator_step, width, z),
-        )
+        candidates = _candidates(_jax_generator, "generator_step", width, z)
         groups[f"WGAN-GP generator, DIM {width}"] = (candidates, flops)
     return groups
 
@@ -102,12 +104,7 @@ def autoencoder() -> Groups:
     others += 2 * 8 * 8 * 4 * (9 * width * hidden + hidden * width)
     others += 2 * 8 * 8 * (embedding * width + 9 * embedding * width)
     flops = 1.0 * SONNET_BATCH * (5 * first + 3 * others)
-    candidates = _candidates(
-        functools.partial(_jax_autoencoder, images),
-        None
-        if peers is None
-        else functools.partial(peers.autoencoder_step, SONNET, images),
-    )
+    candidates = _candidates(_jax_autoencoder, "autoencoder_step", SONNET, images)
     return {"Sonnet autoencoder": (candidates, flops)}
 
 
@@ -123,11 +120,14 @@ def _critic_flops(width: int) -> tuple[float, float]:
 
 
 def _candidates(
-    ours: Callable[[str], Call], theirs: Candidate | None
+    ours: Callable[..., Call], theirs: str, *args: Any
 ) -> dict[str, Candidate]:
-    found: dict[str, Candidate] = {} if theirs is None else {"torch": theirs}
+    """Give the peer of that name, where there are peers, and ours on each mesh."""
+    found: dict[str, Candidate] = {}
+    if peers is not None:
+        found["torch"] = functools.partial(getattr(peers, theirs), *args)
     for mesh in meshes():
-        found[f"jaxlab {mesh}"] = functools.partial(ours, mesh)
+        found[f"jaxlab {mesh}"] = functools.partial(ours, *args, mesh)
     return found
 
 
@@ -148,6 +148,19 @@ def _jax_critic(width: int, real: np.ndarray, fake: np.ndarray, mesh: str) -> Ca
     return _step(model, loss_fn, {"real": real, "fake": fake}, mesh, real)
 
 
+def _jax_critic_by_xla(
+    width: int, real: np.ndarray, fake: np.ndarray, mesh: str
+) -> Call:
+    """Give the same step by XLA's own convolutions and what it makes of them."""
+    with (
+        mock.patch.object(conv_bilinear, "suits_native", return_value=False),
+        mock.patch.object(conv_bilinear, "by_xla_on_cpu", by_xla),
+    ):
+        call = _jax_critic(width, real, fake, mesh)
+        call()  # the form is chosen while the first call compiles
+    return call
+
+
 def _jax_generator(width: int, z: np.ndarray, mesh: str) -> Call:
     judge = from_linen(CNNCritic(width))
     judge_params, _ = judge.init(jax.random.key(1), _images(1, 0))
@@ -164,32 +177,40 @@ def _jax_generator(width: int, z: np.ndarray, mesh: str) -> Call:
 class Residuals(nn.Module):
     """Sonnet's stack of two residual layers."""
 
+    width: int
+    hidden: int
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        width, hidden, _ = SONNET
         for _ in range(2):
-            y = Conv(hidden)(nn.relu(x))
-            x = x + Conv(width, (1, 1))(nn.relu(y))
+            y = Conv(self.hidden)(nn.relu(x))
+            x = x + Conv(self.width, (1, 1))(nn.relu(y))
         return nn.relu(x)
 
 
 class Autoencoder(nn.Module):
     """Networks of Sonnet's VQ-VAE, without its codebook."""
 
+    width: int
+    hidden: int
+    embedding: int
+
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        width, _, embedding = SONNET
-        half = width // 2
+        width, half = self.width, self.width // 2
         x = nn.relu(Conv(half, (4, 4), (2, 2))(x))
         x = nn.relu(Conv(width, (4, 4), (2, 2))(x))
-        x = Residuals()(Conv(width)(x))
-        x = Conv(width)(Conv(embedding, (1, 1))(x))
-        x = nn.relu(ConvTranspose(half, (4, 4), (2, 2))(Residuals()(x)))
+        x = Residuals(width, self.hidden)(Conv(width)(x))
+        x = Conv(width)(Conv(self.embedding, (1, 1))(x))
+        x = Residuals(width, self.hidden)(x)
+        x = nn.relu(ConvTranspose(half, (4, 4), (2, 2))(x))
         return ConvTranspose(3, (4, 4), (2, 2))(x)
 
 
-def _jax_autoencoder(images: np.ndarray, mesh: str) -> Call:
-    model = from_linen(Autoencoder())
+def _jax_autoencoder(
+    sizes: tuple[int, int, int], images: np.ndarray, mesh: str
+) -> Call:
+    model = from_linen(Autoencoder(*sizes))
 
     def loss_fn(params, model_state, batch, key):  # type: ignore[no-untyped-def]
         x, _ = model.apply(params, model_state, batch["image"])
@@ -211,7 +232,6 @@ def _compare(groups: Groups, repeats: int) -> None:
                 "step": f"{group}: {name}",
                 "cold_seconds": timing.cold,
                 "warm_seconds": timing.median,
-                "fastest_seconds": min(timing.warm),
                 "percent_of_peak": 100 * flops / timing.median / peak.rate,
                 "times_torch": peer.median / timing.median if peer else "-",
             }
