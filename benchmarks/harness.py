@@ -77,7 +77,8 @@ def machine() -> dict[str, Any]:
         for line in _lines("/proc/cpuinfo")
         if line.startswith("model name")
     ]
-    peers = ("jax", "torch", "transformers", "xgboost", "lightgbm", "sklearn")
+    networks, trees = ("torch", "transformers"), ("xgboost", "lightgbm", "sklearn")
+    peers = ("jax", *networks, *trees, "ot", "ott")  # POT and ott-jax
     modules = {name: sys.modules[name] for name in peers if name in sys.modules}
     return {
         "cpu": names[0] if names else platform.machine(),

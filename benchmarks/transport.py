@@ -159,12 +159,12 @@ def sinkhorn_rows(
         {
             "n": size,
             "p": p,
-            "eps / mean cost": share,
+            "eps_over_mean_cost": share,
             "solver": name,
             "seconds": taken,
-            "times jaxlab float64": taken / mine,
+            "times_jaxlab": taken / mine,  # of its seconds in float64
             "steps": FOUND[name][1],
-            "marginal error": FOUND[name][0],
+            "marginal_error": FOUND[name][0],
         }
         for name, taken in seconds.items()
     ]
@@ -225,10 +225,10 @@ def exact_rows(
             "m": m,
             "costs": costs,
             "masses": masses,
-            "jaxlab, seconds": seconds["jaxlab"],
-            "POT emd2, seconds": seconds["POT emd2"],
-            "POT / jaxlab": seconds["POT emd2"] / seconds["jaxlab"],
-            "values differ by": abs(values["jaxlab"] - values["POT"]),
+            "jaxlab_seconds": seconds["jaxlab"],
+            "pot_seconds": seconds["POT emd2"],
+            "times_pot": seconds["POT emd2"] / seconds["jaxlab"],
+            "values_differ_by": abs(values["jaxlab"] - values["POT"]),
         }
     ]
 
@@ -254,22 +254,24 @@ def main() -> None:
 
 
 def run_exact(options: argparse.Namespace) -> None:
-    rows: list[dict[str, Any]] = []
+    title = "Exact plan and potentials"
     for size in map(int, options.exact_sizes.split(",")):
+        rows: list[dict[str, Any]] = []
         for m in (size, size * 3 // 4):
             for costs in ("|x - y|", "|x - y|^2", "random"):
                 for masses in ("equal", "general"):
                     rows += exact_rows(size, m, costs, masses, options.repeats)
-        report("transport", "Exact plan and potentials", rows, part="exact")
+        report("transport", title, rows, part=f"exact, n = {size}")
 
 
 def run_sinkhorn(options: argparse.Namespace) -> None:
-    rows: list[dict[str, Any]] = []
+    title = "Sinkhorn, equal tolerance"
     for size in map(int, options.sizes.split(",")):
+        rows: list[dict[str, Any]] = []
         for power in map(float, options.powers.split(",")):
             for share in map(float, options.shares.split(",")):
                 rows += sinkhorn_rows(size, share, power, options)
-                report("transport", "Sinkhorn, equal tolerance", rows, part="sinkhorn")
+                report("transport", title, rows, part=f"sinkhorn, n = {size}")
 
 
 if __name__ == "__main__":
