@@ -160,6 +160,18 @@ def test_spectral_norms_take_the_place_of_batch_norms():
     assert (both.norm, both.spectral) == ("batch", True)
 
 
+def test_the_state_of_spectral_critics_is_spectral_alone():
+    images = jnp.zeros((ROWS, 8, 8, 1))
+    for name in ("dcgan", "cnn", "resnet"):
+        critic = from_linen(make_gan(name, (8, 8, 1), width=4, spectral=True).critic)
+        _, state = jax.eval_shape(critic.init, jax.random.key(0), images)
+        assert set(state) == {SPECTRAL}
+
+
+def test_a_generator_of_sngan_has_chainers_eps():
+    assert make_gan("sngan", (32, 32, 3)).generator.norm_eps == 2e-5
+
+
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 @pytest.mark.parametrize("conditional", ["acgan", "projection"])
 def test_conditional_networks_have_a_row_for_each_class(name, conditional):
