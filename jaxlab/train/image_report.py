@@ -24,6 +24,7 @@ from jaxlab.train.adversarial import (
 from jaxlab.train.critic_report import critic_report
 from jaxlab.train.evaluate import once_per_state
 from jaxlab.train.generated_images import ImageSampler
+from jaxlab.train.parzen import parzen_scores
 from jaxlab.train.plots import image_grid
 from jaxlab.train.run_folder import read_metrics
 from jaxlab.train.sample_scores import SCORES, Embedded, Features, SampleScorer
@@ -91,6 +92,7 @@ class ImageReport:
         reference = np.arange(min(_MOST_REAL, len(data.train)))
         self._scorer = SampleScorer(features, data.train.rows(reference)["image"])
         self._held_out = data.test.rows(np.arange(count))["image"]
+        self._known = data.train.rows(reference[:count])["image"]
 
         def score(player: Player, labels: Array, x: Array) -> Array:
             out, _ = critic.apply(player.params, player.model_state, x, labels)
@@ -137,21 +139,27 @@ class ImageReport:
         Returns:
             As above, with all scores; beside the FID, with `_held_out` after its name
             that of the held-out images and with `_untrained` that of the beginning.
-            And `exact_w1_held_out`, the exact distance that perfect samples would have.
+            `exact_w1_held_out`, the exact distance that perfect samples would have.
+            And `parzen_scores` of the held-out images, of pixels in [0, 1]; training
+            images choose the sigma.
         """
         image_grid(folder / "real.png", self._held_out[:_SHOWN], columns=10)
         estimate_curves(folder / "distance.png", read_metrics(folder))
-        found, embedded = self._moment(state, folder)
+        found, images, embedded = self._moment(state, folder)
         others = [score for score in SCORES if score != "fid"]
         found = found | self._scorer(embedded, scores=others)
         for name, real in self._fid(self._scorer.embed(self._held_out)).items():
             found |= {f"{name}_held_out": real, f"{name}_untrained": start[name]}
-        return found | {"exact_w1_held_out": self._floor()}
+        found["exact_w1_held_out"] = self._floor()
+        samples, valid, test = (
+            of / np.float32(255) for of in (images, self._known, self._held_out)
+        )
+        return found | parzen_scores(samples, valid, test)
 
     def _measure(
         self, state: AdversarialState, folder: pathlib.Path
-    ) -> tuple[dict[str, float], Embedded]:
-        """Give the numbers of a moment, and its images as the scorer sees them."""
+    ) -> tuple[dict[str, float], np.ndarray, Embedded]:
+        """Give numbers of a moment, its images, and what the scorer saw in them."""
         step = int(state.step)
         batch = self._data.train.rows(self._order.last(max(step - 1, 0)))
         noise, places = jax.random.split(jax.random.fold_in(state.key, step))
@@ -169,7 +177,7 @@ class ImageReport:
         if is_main_process():
             shutil.copyfile(drawn, folder / f"samples-{step:06}.png")
         embedded = self._scorer.embed(images)
-        return found | self._fid(embedded), embedded
+        return found | self._fid(embedded), images, embedded
 
     def _fid(self, embedded: Embedded) -> dict[str, float]:
         """Score, but leave out the sizes: they stay the same from row to row."""

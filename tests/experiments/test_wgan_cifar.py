@@ -27,6 +27,7 @@ def test_smoke_leaves_everything_in_its_folder(tmp_path):
     fid = metrics["fid_digits_classifier"]
     assert metrics["fid_digits_classifier_held_out"] < fid
     assert metrics["critic_w1"] <= metrics["exact_w1"]
+    assert metrics.keys() >= {"parzen_ll", "parzen_se", "parzen_sigma"}
     names = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {"curves.png", "samples.png", "samples-000004.png", "real.png"}
     pictures |= {"distance.png"}
