@@ -60,13 +60,13 @@ class Config:
     steps: int = 3000  # updates of the critic
     batch_size: int = 256  # points of each sample an update
     loss: Literal["wgan-lp", "wgan-gp", "wgan-clip", "sn"] = "wgan-lp"
-    penalty: float = 100.0  # weight of the gradient penalty at the end
+    penalty: float = 300.0  # weight of the gradient penalty at the end
     penalty_start: float = 0.1  # and at the start, when slopes still change their sign
     rise_rate: float = 0.5  # share of the steps in which the weight rises
     clip_limit: float = 0.01  # of every parameter (wgan-clip)
     width: int = 64
     depth: int = 3
-    learning_rate: float = 3e-3  # falls along a cosine
+    learning_rate: float = 5e-3  # falls along a cosine
     eval_every: int = 150  # updates
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(log_every=50)
 

@@ -72,23 +72,17 @@ def test_other_ways_to_hold_the_slope_and_other_samples(loss, data, tmp_path, rn
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("loss", "steps", "slope", "proved"),
-    # The two-sided penalty lets slopes rise, more or less by the seed: 1.03 to 1.16.
-    [("wgan-lp", 2000, 1.05, 0.95), ("wgan-gp", 3000, 1.25, 0.8)],
-)
-def test_the_critic_reaches_the_exact_distance_with_slope_one(
-    loss, steps, slope, proved, tmp_path
-):
+@pytest.mark.parametrize(("loss", "steps"), [("wgan-lp", 2000), ("wgan-gp", 3000)])
+def test_the_critic_reaches_the_exact_distance_with_slope_one(loss, steps, tmp_path):
     run = RunOptions(run_dir=str(tmp_path / "run"), log_every=50)
     config = wasserstein_duality.Config(loss=loss, steps=steps, eval_every=0, run=run)
     metrics = wasserstein_duality.main(config)
     assert metrics["critic_gap"] >= 0.95 * metrics["exact_w1"]
-    assert metrics["line_slope"] <= slope
-    assert metrics["critic_slope"] <= slope
+    assert metrics["line_slope"] <= 1.05
+    assert metrics["critic_slope"] <= 1.05
     # Both at once: what is proved of the distance, whatever the slope.
-    assert proved <= metrics["share"] <= 1 + ROUNDING
-    assert metrics["critic_gap"] / metrics["line_slope"] >= proved * metrics["exact_w1"]
+    assert 0.95 <= metrics["share"] <= 1 + ROUNDING
+    assert metrics["critic_gap"] / metrics["line_slope"] >= 0.95 * metrics["exact_w1"]
 
 
 def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
@@ -140,7 +134,7 @@ def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(
     ]
     assert rows[0] == rows[1]
     _, err = finish(start(*flags(broken), "--learning-rate", 0.5), code=2)
-    assert "learning_rate is 0.003 there, 0.5 here" in err
+    assert "learning_rate is 0.005 there, 0.5 here" in err
 
 
 @pytest.mark.slow
