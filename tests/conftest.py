@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import shutil
 
 # Before JAX starts: a CPU with four devices, unless a GPU run is asked for.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -11,6 +12,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import numpy as np
 import pytest
+
+# Read when kernels are first asked for, by the tests and what they start. A build that
+# fails though there is a compiler stays an error.
+HAS_COMPILER = bool(
+    os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+)
+if not HAS_COMPILER:
+    os.environ.setdefault("JAXLAB_NATIVE", "0")
 
 jax.config.update("jax_num_cpu_devices", 4)
 # Compiled programs are kept from one run of the tests to the next.
