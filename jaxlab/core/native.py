@@ -26,11 +26,12 @@ from collections.abc import Mapping
 
 import jax
 import jax.ffi
+import numpy as np
 
 from jaxlab.core.compilation import cache_folder
 from jaxlab.core.errors import InputError
 
-__all__ = ["NativeLibrary", "build_kernels"]
+__all__ = ["NativeLibrary", "build_kernels", "pointer"]
 
 _PACKAGES = pathlib.Path(__file__).parents[1]
 _SHARED = pathlib.Path(__file__).parent / "kernels"  # headers
@@ -57,14 +58,8 @@ class NativeLibrary:
     without: str
 
     @functools.cached_property
-    def _loaded(self) -> ctypes.CDLL | None:
-        return self._load()
-
-    def load(self) -> ctypes.CDLL | None:
-        """Give the loaded library, built if need be; None, with a warning, if not."""
-        return self._loaded
-
-    def _load(self) -> ctypes.CDLL | None:
+    def loaded(self) -> ctypes.CDLL | None:
+        """The library, built if need be; None, with a warning, where that fails."""
         if os.environ.get("JAXLAB_NATIVE", "1") == "0":
             return None
         try:
@@ -73,7 +68,7 @@ class NativeLibrary:
             warnings.warn(
                 f"{self.without}: {error}; JAXLAB_NATIVE=0 chooses that, "
                 "python -m jaxlab.core.native tries again",
-                stacklevel=4,
+                stacklevel=4,  # over functools and a package's `library()`: its caller
             )
             return None
         for target, symbol in self.handlers.items():
@@ -83,7 +78,7 @@ class NativeLibrary:
 
     def is_available(self) -> bool:
         """Tell whether JAX runs on a CPU and the library is there."""
-        return jax.default_backend() == "cpu" and self.load() is not None
+        return jax.default_backend() == "cpu" and self.loaded is not None
 
 
 def build_kernels(package: str) -> pathlib.Path:
@@ -126,6 +121,11 @@ def build_kernels(package: str) -> pathlib.Path:
             raise InputError(f"the compiler {compiler!r} failed: {reason}")
         part.replace(path)  # at once: two processes may build
     return path
+
+
+def pointer(array: np.ndarray) -> ctypes.c_void_p:
+    """Give the address of an array's numbers, to pass to a kernel."""
+    return ctypes.c_void_p(array.ctypes.data)
 
 
 def _own_flags(sources: pathlib.Path) -> list[str]:

@@ -12,7 +12,7 @@ $f_i + g_j \le C_{ij}$. The two values are equal.
     sinkhorn            with an entropy, in JAX: jit, vmap, derivatives
     divergence          Sinkhorn divergence and barycenters
     simplex, assignment    the ways of the exact solver
-    geometry, overrelaxation, measures, native    parts of these
+    geometry, overrelaxation, measures    parts of these
 
 The exact solver works on the host in float64, whatever JAX's precision; the rest is in
 the precision of its arrays. In the shapes, n counts the x, m the y, j features.

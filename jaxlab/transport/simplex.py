@@ -10,15 +10,25 @@ import math
 import numpy as np
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.native import NativeLibrary, pointer
 from jaxlab.core.typing import Float
-from jaxlab.transport.native import library
 
-__all__ = ["is_even", "solve_by_simplex"]
+__all__ = ["is_even", "library", "solve_by_simplex"]
 
+_LIBRARY = NativeLibrary(
+    package="transport",
+    handlers={},
+    without="exact transport is solved without compiled kernels, slower",
+)
 _TOTAL_BITS = 60  # of all mass as a whole number: its resolution is 1e-18
 _MOST_PIVOTS = 10_000  # for each point; problems take some twenty
 _LARGEST_GAP = 1e-11  # relative; rounding leaves some 1e-15
 _WORK = 20_000  # between two looks at signals, a tenth of a second
+
+
+def library() -> ctypes.CDLL | None:
+    """Give the loaded kernels, building them if need be; None where that fails."""
+    return _LIBRARY.loaded
 
 
 def solve_by_simplex(
@@ -38,8 +48,8 @@ def solve_by_simplex(
 
     Raises:
         InputError: If the shapes do not fit.
-        RuntimeError: If plan and potentials do not prove each other optimal, which
-            would be a fault of the kernel, or after very many steps.
+        RuntimeError: If plan and potentials do not prove each other optimal, as with
+            costs over more decades than float64 resolves, or after very many steps.
 
     References:
         Dantzig 1951; Cunningham 1976, https://doi.org/10.1007/BF01580379.
@@ -118,7 +128,7 @@ def _run(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ..
     n, m = cost.shape
     solver = ctypes.c_void_p(
         kernels.jaxlab_simplex_start(
-            ctypes.c_int32(n), ctypes.c_int32(m), *map(_pointer, (cost, a, b))
+            ctypes.c_int32(n), ctypes.c_int32(m), *map(pointer, (cost, a, b))
         )
     )
     if not solver:
@@ -127,7 +137,7 @@ def _run(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ..
         _until_optimal(kernels, solver, _MOST_PIVOTS * (n + m))
         rows, columns = (np.empty(n + m, np.int32) for _ in range(2))
         flows, f, g = np.empty(n + m, np.int64), np.empty(n), np.empty(m)
-        out = map(_pointer, (rows, columns, flows, f, g))
+        out = map(pointer, (rows, columns, flows, f, g))
         count = kernels.jaxlab_simplex_read(solver, *out)
     finally:
         kernels.jaxlab_simplex_end(solver)
@@ -145,10 +155,6 @@ def _until_optimal(
                 f"the simplex method gave up after {pivots} pivots; method 'highs' "
                 "takes another way"
             )
-
-
-def _pointer(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
 
 
 def _extended(

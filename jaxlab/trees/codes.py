@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.native import pointer
 from jaxlab.trees.columns import Columns, as_categorical, as_floats
 from jaxlab.trees.cuts import round_down
 from jaxlab.trees.native import library
@@ -106,9 +107,9 @@ def code_numbers(
         native.jaxlab_bin_columns(
             ctypes.c_int64(len(codes)),
             ctypes.c_int64(len(places)),
-            *(_pointer(array) for array in (data, strides, doubles, *cuts, places)),
+            *(pointer(array) for array in (data, strides, doubles, *cuts, places)),
             ctypes.c_int32(missing),
-            _pointer(codes),
+            pointer(codes),
             ctypes.c_int64(codes.strides[0]),
             ctypes.c_int32(threads),
         )
@@ -130,10 +131,6 @@ def _addresses(
         np.array([column.strides[0] for column in chosen], np.int64),
         np.array([column.dtype == np.float64 for column in chosen], np.uint8),
     )
-
-
-def _pointer(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
 
 
 def _by_numpy(

@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 
+from jaxlab.core.native import pointer
 from jaxlab.trees.native import library
 
 __all__ = [
@@ -43,12 +44,12 @@ def distinct_values(values: np.ndarray, limit: int) -> np.ndarray | None:
         return _distinct_by_chunks(values, limit)
     found = np.empty(limit + 1)
     count = native.jaxlab_distinct(
-        ctypes.c_void_p(values.ctypes.data),
+        pointer(values),
         ctypes.c_int64(values.strides[0]),
         ctypes.c_int64(len(values)),
         ctypes.c_int32(values.dtype == np.float64),
         ctypes.c_int64(limit),
-        ctypes.c_void_p(found.ctypes.data),
+        pointer(found),
     )
     return None if count > limit else np.sort(found[:count])
 

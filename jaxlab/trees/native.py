@@ -26,7 +26,7 @@ def has_native() -> bool:
 
 def library() -> ctypes.CDLL | None:
     """Give the loaded kernels, building them if need be; None where that fails."""
-    return _LIBRARY.load()
+    return _LIBRARY.loaded
 
 
 def release() -> None:

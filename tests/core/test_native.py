@@ -10,11 +10,19 @@ import pytest
 
 from jaxlab.core import native
 from jaxlab.core.errors import InputError
-from jaxlab.trees.native import has_native, library
+from jaxlab.nn import conv_native
+from jaxlab.transport import simplex
+from jaxlab.trees import native as trees_native
+from jaxlab.trees.native import has_native
+from tests.conftest import HAS_COMPILER
 
 ROOT = pathlib.Path(__file__).parents[2]
-has_compiler = bool(os.environ.get("CXX") or shutil.which("g++"))
-needs_compiler = pytest.mark.skipif(not has_compiler, reason="no C++ compiler here")
+LIBRARIES = {
+    "nn": conv_native._LIBRARY,
+    "transport": simplex._LIBRARY,
+    "trees": trees_native._LIBRARY,
+}
+needs_compiler = pytest.mark.skipif(not HAS_COMPILER, reason="no C++ compiler here")
 # Takes its time, and writes what it was told to build.
 FAKE = """#!{python}
 import sys, time
@@ -50,6 +58,15 @@ def fake(tmp_path):
 
 
 @pytest.fixture
+def broken(tmp_path):
+    """Give a compiler that fails."""
+    compiler = tmp_path / "broken"
+    compiler.write_text("#!/bin/sh\necho 'cannot do it' >&2\nexit 3\n")
+    compiler.chmod(0o755)
+    return compiler
+
+
+@pytest.fixture
 def fresh(monkeypatch, tmp_path):
     """Let kernels be looked for in an empty cache."""
     monkeypatch.setenv("JAXLAB_CACHE", str(tmp_path / "cache"))
@@ -58,11 +75,13 @@ def fresh(monkeypatch, tmp_path):
 
 
 @needs_compiler
-def test_kernels_are_there_where_a_compiler_is():
+@pytest.mark.parametrize("package", LIBRARIES)
+def test_kernels_are_there_where_a_compiler_is(package):
     if os.environ.get("JAXLAB_NATIVE") == "0":
         pytest.skip("turned off")
-    assert has_native()
-    assert library() is library()
+    library = LIBRARIES[package]
+    assert library.is_available()
+    assert library.loaded is library.loaded
 
 
 @needs_compiler
@@ -91,38 +110,43 @@ def test_without_a_compiler_the_way_out_is_told(monkeypatch, fresh):
     with pytest.raises(InputError, match=r"no C\+\+ compiler.*install g\+\+"):
         native.build_kernels("trees")
     with pytest.warns(UserWarning, match="without compiled kernels.*install g"):
-        assert some_library().load() is None
+        assert some_library().loaded is None
 
 
 def test_a_compiler_that_fails_is_quoted_and_nothing_is_left(
-    monkeypatch, fresh, tmp_path
+    monkeypatch, fresh, broken
 ):
-    compiler = tmp_path / "broken"
-    compiler.write_text("#!/bin/sh\necho 'cannot do it' >&2\nexit 3\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("CXX", str(broken))
     with pytest.raises(InputError, match="cannot do it"):
         native.build_kernels("trees")
     with pytest.warns(UserWarning, match="cannot do it"):
-        assert some_library().load() is None
+        assert some_library().loaded is None
     assert not [file for file in fresh.rglob("*") if file.is_file()]
 
 
 def test_a_broken_library_is_no_library(monkeypatch, fresh, fake):
     monkeypatch.setenv("CXX", str(fake[0]))
     with pytest.warns(UserWarning, match="without compiled kernels"):
-        assert some_library().load() is None  # text, not machine code
+        assert some_library().loaded is None  # text, not machine code
 
 
 def test_a_compiler_that_is_not_there_is_no_crash(monkeypatch, fresh):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.warns(UserWarning, match="cannot be run.*name another in CXX"):
-        assert some_library().load() is None
+        assert some_library().loaded is None
 
 
 def test_kernels_can_be_turned_off(monkeypatch):
     monkeypatch.setenv("JAXLAB_NATIVE", "0")
-    assert some_library().load() is None
+    assert some_library().loaded is None
+
+
+@pytest.mark.slow
+def test_the_warning_names_the_line_that_asked_for_the_library(tmp_path):
+    script = "from jaxlab.trees.native import library\nlibrary()"
+    env = {"CXX": "no-such-compiler", "JAXLAB_CACHE": str(tmp_path)}
+    _, error = start(["-c", script], JAXLAB_NATIVE="1", **env).communicate()
+    assert "<string>:2: UserWarning: trees are grown without" in error
 
 
 @pytest.mark.slow
@@ -159,15 +183,16 @@ def test_two_processes_may_build_at_once(fake, tmp_path):
     assert [run.returncode for run in runs] == [0, 0]
     assert first == second
     paths = list(map(pathlib.Path, first))
-    assert {path.name.partition("-")[0] for path in paths} >= {"trees"}
+    names = {path.name.partition("-")[0] for path in paths}
+    assert names == {"nn", "transport", "trees"}
     assert all(path.read_text() == "built" for path in paths)
     assert set(paths[0].parent.iterdir()) == set(paths)
     assert len(paths) <= len(log.read_text().split()) <= 2 * len(paths)
 
 
 @pytest.mark.slow
-def test_the_command_that_builds_says_why_it_cannot(tmp_path):
-    env = {"CXX": "false", "JAXLAB_CACHE": str(tmp_path)}
+def test_the_command_that_builds_says_why_it_cannot(broken, tmp_path):
+    env = {"CXX": str(broken), "JAXLAB_CACHE": str(tmp_path / "cache")}
     run = start(["-m", "jaxlab.core.native"], **env)
     out, error = run.communicate()
     assert run.returncode == 1
@@ -187,6 +212,12 @@ def test_a_change_of_source_compiler_or_processor_is_another_kernel(
         with (copy / file).open("a") as stream:
             stream.write("// changed\n")
         names.add(native._fingerprint("g++", copy))
+    shared = shutil.copytree(native._SHARED, tmp_path / "shared")
+    monkeypatch.setattr(native, "_SHARED", shared)
+    assert native._fingerprint("g++", copy) in names
+    with (shared / "team.h").open("a") as stream:
+        stream.write("// changed\n")
+    names.add(native._fingerprint("g++", copy))
     monkeypatch.setattr(native, "_processor", lambda: "another one")
     names.add(native._fingerprint("g++", copy))
-    assert len(names) == 5
+    assert len(names) == 6

@@ -13,9 +13,8 @@ from jaxlab.transport.duality import (
     is_feasible,
 )
 from jaxlab.transport.exact import solve_exact
-from jaxlab.transport.native import library
 
-needs_compiler = pytest.mark.skipif(library() is None, reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(simplex.library() is None, reason="no C++ compiler")
 
 
 def clouds(rng, n, m):
