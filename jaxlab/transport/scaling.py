@@ -65,7 +65,8 @@ def iterate(
     """Find potentials.
 
     Returns:
-        f, g, the error of the column sums (row sums are right), and the steps made.
+        f, g, the error of the column sums (row sums are right), and the passes over the
+        kernel: updates of both potentials, and looks at the error.
     """
     n, _ = shape_of(cost)
     parts, rows = split_rows(cost, jnp.zeros_like(a))

@@ -45,7 +45,8 @@ class Sinkhorn:
     value: PyTree  # float, the minimum, the entropy included: <a, f> + <b, g>
     error: PyTree  # float, sum_j |sum_i P_ij - b_j|; row sums are exact
     converged: PyTree  # bool, whether the error is within the tolerance
-    iterations: PyTree  # int32, updates of both potentials
+    # int32, passes over the kernel: updates of both potentials, and looks at the error
+    iterations: PyTree
     cost: PyTree
     a: PyTree  # float [n]
     b: PyTree  # float [m]
@@ -120,10 +121,11 @@ def sinkhorn(
         https://arxiv.org/abs/1610.06519 (absorbed kernels, scaling of epsilon); Luise
         et al. 2018, https://arxiv.org/abs/1805.11897 (derivatives).
     """
-    n, m = shape_of(cost)
-    like = cost.y if isinstance(cost, PointCloud) else cost
-    if a is not None or b is not None or 0 in (n, m):
-        a, b = weights_or_uniform(a, n, like), weights_or_uniform(b, m, like)
+    sizes = shape_of(cost)
+    # Of small problems a part of the time is what is done before the jit: masses by
+    # default are made inside it.
+    if a is not None or b is not None or 0 in sizes:
+        a, b = _weights(cost, a, b)
         check_masses(a, b)
     if isinstance(cost, PointCloud):
         check_numbers(x=cost.x, y=cost.y)
@@ -141,11 +143,8 @@ def sinkhorn(
 def _sinkhorn(
     cost: Any, a: Array | None, b: Array | None, eps: Any, settings: Any
 ) -> Sinkhorn:
-    # Of small problems a part of the time is what is done before the jit.
-    n, m = shape_of(cost)
-    like = cost.y if isinstance(cost, PointCloud) else cost
-    a, b = weights_or_uniform(a, n, like), weights_or_uniform(b, m, like)
-    eps = jnp.asarray(eps, like.dtype)
+    a, b = _weights(cost, a, b)
+    eps = jnp.asarray(eps, a.dtype)
     f, g, error, iterations = _potentials(cost, a, b, eps, settings)
     value = _value(f, g, cost, a, b, eps)
     shift = (a @ f - b @ g) / (a.sum() + b.sum())
@@ -161,6 +160,13 @@ def _sinkhorn(
         b,
         eps,
     )
+
+
+def _weights(cost: Any, a: Array | None, b: Array | None) -> tuple[Array, Array]:
+    """Give the masses of rows and columns in the costs' precision, equal by default."""
+    n, m = shape_of(cost)
+    like = cost.y if isinstance(cost, PointCloud) else cost
+    return weights_or_uniform(a, n, like), weights_or_uniform(b, m, like)
 
 
 @jax.custom_jvp
