@@ -12,6 +12,8 @@ __all__ = ["check_masses", "check_numbers", "host_problem", "weights_or_uniform"
 
 def weights_or_uniform(weights: Array | None, points: int, like: Array) -> Array:
     """Give the weights in the precision of `like`, or 1 / points for each point."""
+    if points == 0:
+        raise InputError("0 points have no distribution; give at least one a side")
     if weights is None:
         return jnp.full(points, 1 / points, like.dtype)
     if weights.shape[-1] != points:

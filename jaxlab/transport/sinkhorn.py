@@ -121,10 +121,10 @@ def sinkhorn(
         https://arxiv.org/abs/1610.06519 (absorbed kernels, scaling of epsilon); Luise
         et al. 2018, https://arxiv.org/abs/1805.11897 (derivatives).
     """
-    sizes = shape_of(cost)
+    shape_of(cost)  # refuses what has no shape of costs, jit or not
     # Of small problems a part of the time is what is done before the jit: masses by
     # default are made inside it.
-    if a is not None or b is not None or 0 in sizes:
+    if a is not None or b is not None:
         a, b = _weights(cost, a, b)
         check_masses(a, b)
     if isinstance(cost, PointCloud):

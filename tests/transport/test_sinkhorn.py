@@ -310,6 +310,8 @@ def test_the_way_to_epsilon_does_not_matter(double, rng, decay):
         ({"a": jnp.array([1.5, -0.5])}, "a weight of a is -0.5"),
         ({"a": jnp.array([jnp.nan, 1])}, "a is nan at"),
         ({"a": jnp.ones(3) / 3}, "3 weights for 2 points"),
+        ({"cost": jnp.ones((0, 2))}, "0 points have no distribution"),
+        ({"cost": PointCloud(jnp.ones((2, 1)), jnp.ones((0, 1)))}, "0 points"),
         ({"eps": 0.0}, "eps = 0.0 must be above 0"),
         ({"decay": 0.0}, "decay"),
         ({"cost": jnp.array([[1, jnp.nan], [0, 0]])}, r"cost is nan at \(0, 1\)"),
