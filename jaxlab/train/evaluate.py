@@ -26,7 +26,8 @@ def once_per_state(
 ) -> Callable[Concatenate[PyTree, P], T]:
     """Let a function of a state, asked again for the last one, answer at once.
 
-    Whoever reports the end of a run asks what the loop has just asked.
+    Whoever reports the end of a run asks what the loop has just asked. The same is the
+    same object; other arguments than the state do not count.
     """
     last: list[Any] = [object(), None]  # a state, and what was measured of it
 
