@@ -14,6 +14,7 @@ from jaxlab.data.images import find_images
 from jaxlab.interop.feature_networks import find_features
 from jaxlab.interop.torch_inception import load_torch_inception, to_torch_inception
 from jaxlab.train.sample_scores import INCEPTION
+from tests.closeness import relative_error
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -205,11 +206,6 @@ def file(restated, tmp_path_factory):
 @pytest.fixture(scope="module")
 def loaded(file):
     return load_torch_inception(file)
-
-
-def relative_error(ours, theirs):
-    ours, theirs = np.asarray(ours, np.float64), theirs.numpy().astype(np.float64)
-    return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
 def assert_equal(loaded, images, expected):

@@ -1,5 +1,6 @@
 """Tests of `jaxlab.nn.conv` and of what runs underneath."""
 
+import functools
 import itertools
 
 import jax
@@ -18,11 +19,14 @@ from jaxlab.nn import conv_native
 from jaxlab.nn.conv import Conv, ConvTranspose, conv, conv_transpose
 from jaxlab.nn.conv_forms import ROLES, Geometry, by_xla, by_xla_on_cpu, others
 from jaxlab.nn.conv_native import by_native
+from tests.closeness import assert_close
 
 # Sums of some hundred float32 products, in another order.
 ROUNDING = 1e-5
 # bfloat16 keeps 8 bits.
 BFLOAT16 = 1e-2
+
+close = functools.partial(assert_close, tolerance=ROUNDING)
 
 # Rows, columns, kernel, stride, padding.
 SHAPES = [
@@ -53,15 +57,6 @@ def xla(x, kernel, stride, padding):
     return lax.conv_general_dilated(
         x, kernel, stride, padding, dimension_numbers=layout
     )
-
-
-def close(ours, theirs, tolerance=ROUNDING):
-    """Compare trees, relative to the largest value of each array."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        a, b = (np.asarray(x, np.float32) for x in (a, b))
-        assert a.shape == b.shape
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
 
 
 def penalty(f):
@@ -197,7 +192,7 @@ def test_bfloat16_is_added_up_in_float32(rng, role):
         lambda *a: xla(*a, (2, 2), "SAME"), *(a.astype(float) for a in (x, kernel))
     )
     assert found.dtype == jnp.bfloat16
-    close(found, wide[role], BFLOAT16)
+    close(found, wide[role], tolerance=BFLOAT16)
 
 
 @pytest.mark.parametrize("mesh", ["data=2", "data=4", "data=2,fsdp=2"])
