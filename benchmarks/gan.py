@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--xla", action="store_true", help="the critic by XLA, too")
     options = parser.parse_args()
+    if options.xla and "critic" not in options.parts:
+        parser.error("--xla is of the critic, which is not among --parts")
     keep_freed_memory()
     use_cpu_devices("")
     if peers is None:
@@ -60,7 +62,8 @@ def main() -> None:
     groups: Groups = {}
     for part in options.parts:
         groups |= parts[part]()
-    _compare(groups, options.repeats)
+    # Ratios count within one run: parts of another one do not join the results.
+    _compare(groups, options.repeats, is_kept=set(options.parts) == set(parts))
 
 
 def critic(with_xla: bool = False) -> Groups:
@@ -219,7 +222,7 @@ def _jax_autoencoder(
     return _step(model, loss_fn, {"image": images}, mesh, images)
 
 
-def _compare(groups: Groups, repeats: int) -> None:
+def _compare(groups: Groups, repeats: int, *, is_kept: bool) -> None:
     """Time all groups by turns, and report."""
     timings, peak = take_turns_beside_matmul(
         {group: candidates for group, (candidates, _) in groups.items()}, repeats
@@ -242,7 +245,7 @@ def _compare(groups: Groups, repeats: int) -> None:
         f"autoencoder, batch {SONNET_BATCH}; {peak.text}; peak is the faster one, and "
         "zeros of padding count"
     )
-    report("gan", title, rows)
+    report("gan", title, rows, is_kept=is_kept)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,11 @@ class ImageReport:
                 "have no scores"
             )
         count = min(num_samples, len(data.test))
+        if count < _FEWEST:
+            raise InputError(
+                f"{count} held-out images are too few to score samples beside; "
+                f"hold out at least {_FEWEST}"
+            )
         labels = np.arange(count, dtype=np.int32) % len(data.class_names)
         latents = draw_latents(jax.random.key(seed), count)
         self._sample = ImageSampler(generator, latents, labels)

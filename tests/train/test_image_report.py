@@ -1,5 +1,7 @@
 """A moment of a generator of images is measured and drawn once, and scored as it is."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -146,3 +148,7 @@ def test_scores_are_those_of_all_images_and_pictures_are_kept(data, state, tmp_p
 def test_too_few_images_are_refused(data):
     with pytest.raises(InputError, match="num_samples 9 must be at least 10"):
         make_report(data, num_samples=9)
+    images = data.test.rows(np.arange(6))
+    few = ArraySource(images["image"], images["label"])
+    with pytest.raises(InputError, match="6 held-out images are too few"):
+        make_report(dataclasses.replace(data, test=few))

@@ -107,6 +107,10 @@ def test_estimates_are_drawn_beside_the_exact_distance(tmp_path, figures):
     assert drawn == [[2.0, 2.0], [3.0, 2.0], [1.0, 1.9]]
     assert list(below.lines[0].get_ydata()) == [3.0, 1.05]
     assert "95.00%" in top.get_title()
+    assert top.get_ylim()[0] == 0
+    rows[1]["test/critic_w1"] = -0.5  # a critic that has them the wrong way round
+    transport_plots.estimate_curves(tmp_path / "e.png", rows)
+    assert figures[1].axes[0].get_ylim()[0] < -0.5
 
 
 def test_costs_with_entropy_are_drawn_over_falling_epsilon(tmp_path, figures):
