@@ -16,6 +16,14 @@ def send(signum):
     signal.raise_signal(signum)
 
 
+@pytest.fixture
+def usual():
+    """Set Python's own handler: a shell's background jobs start without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_only_sets_a_flag(signum):
     before = signal.getsignal(signum)
@@ -26,7 +34,7 @@ def test_the_first_signal_only_sets_a_flag(signum):
     assert signal.getsignal(signum) is before
 
 
-def test_the_second_ctrl_c_acts_as_usual():
+def test_the_second_ctrl_c_acts_as_usual(usual):
     with Interrupts():
         send(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
