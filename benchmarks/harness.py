@@ -77,9 +77,18 @@ def machine() -> dict[str, Any]:
         for line in _lines("/proc/cpuinfo")
         if line.startswith("model name")
     ]
-    networks, trees = ("torch", "transformers"), ("xgboost", "lightgbm", "sklearn")
-    peers = ("jax", *networks, *trees, "ot", "ott")  # POT and ott-jax
-    modules = {name: sys.modules[name] for name in peers if name in sys.modules}
+    # Modules of the libraries; ot is POT, ott is ott-jax.
+    known = [
+        "jax",
+        "torch",
+        "transformers",
+        "xgboost",
+        "lightgbm",
+        "sklearn",
+        "ot",
+        "ott",
+    ]
+    modules = {name: sys.modules[name] for name in known if name in sys.modules}
     return {
         "cpu": names[0] if names else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),

@@ -52,7 +52,8 @@ def load_torch_inception(source: Source) -> tuple[Inception, Params]:
             "features are not those of FID; give pt_inception-2015-12-05-6726825d.pth "
             "of pytorch-fid"
         )
-    inception = Inception(num_classes=num_rows(weights, "fc.weight") or 1008)
+    num_classes = num_rows(weights, "fc.weight") or Inception.num_classes
+    inception = Inception(num_classes=num_classes)
     shapes = _shapes(inception)
     rules = _rules(shapes)
     counts = {

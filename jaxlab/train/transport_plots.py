@@ -234,7 +234,8 @@ def estimate_curves(
     draw(top, "critic_gap", "E f(x) - E f(y)", "o-", _CRITIC)
     draw(top, "critic_w1", "over its largest secant: a lower bound", "s-", "tab:green")
     top.set_ylabel("distance")
-    top.set_ylim(bottom=min(0, top.get_ylim()[0]))
+    if top.dataLim.y0 >= 0:  # a critic may have the two the wrong way round
+        top.set_ylim(bottom=0)
     draw(below, "critic_slope", "largest slope measured", "o-", _CRITIC)
     below.axhline(1.0, color=_EXACT, linewidth=1, label="allowed")
     below.set_ylabel("slope")

@@ -14,7 +14,9 @@ from jaxlab.transport.duality import (
 )
 from jaxlab.transport.exact import solve_exact
 
-needs_compiler = pytest.mark.skipif(simplex.library() is None, reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(
+    simplex.library() is None, reason="no compiled kernels"
+)
 
 
 def clouds(rng, n, m):
