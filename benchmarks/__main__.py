@@ -3,6 +3,7 @@
 python -m benchmarks              all of them
 python -m benchmarks vit loop     some
 python -m benchmarks trees --quick    one, with flags of its own
+python -m benchmarks tree_peers RUN_FOLDER    the peers beside a run of trees
 """
 
 import subprocess
@@ -12,6 +13,8 @@ NAMES = ("vit", "loop", "start", "trees", "sequence", "transport", "gan")
 
 
 def main(args: list[str]) -> int:
+    if args[:1] == ["tree_peers"]:
+        return run(*args)
     place = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
     chosen, flags = args[:place], args[place:]
     if flags and len(chosen) != 1:
@@ -23,14 +26,13 @@ def main(args: list[str]) -> int:
             f"error: no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}\n"
         )
         return 2
-    # Settings of the C library and of JAX's devices must come first in a process.
-    codes = [
-        subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{name}", *flags], check=False
-        )
-        for name in chosen or NAMES
-    ]
-    return max(code.returncode for code in codes)
+    return max(run(name, *flags) for name in chosen or NAMES)
+
+
+def run(name: str, *args: str) -> int:
+    """Run one: settings of the C library and of JAX must come first in a process."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", *args]
+    return subprocess.run(command, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ from jaxlab.core.host_memory import keep_freed_memory
 from jaxlab.core.mesh import use_cpu_devices
 from jaxlab.core.model import Model, from_linen
 from jaxlab.losses.lipschitz import critic_of_rows, gradient_penalty
-from jaxlab.models.gan_conv import CNNCritic, CNNGenerator
-from jaxlab.nn import conv_bilinear
-from jaxlab.nn.conv import Conv, ConvTranspose
-from jaxlab.nn.conv_forms import by_xla
+from jaxlab.models.gan.conv import CNNCritic, CNNGenerator
+from jaxlab.nn.conv import bilinear as conv_bilinear
+from jaxlab.nn.conv.forms import by_xla
+from jaxlab.nn.conv.layers import Conv, ConvTranspose
 from jaxlab.train.step import LossFn
 
 try:

@@ -22,11 +22,11 @@ from jaxlab.core.host_memory import keep_freed_memory
 from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
 from jaxlab.core.typing import PyTree
-from jaxlab.data.augment import to_unit_range
 from jaxlab.data.batches import resident_batches
-from jaxlab.data.images import find_images
+from jaxlab.data.images.augment import to_unit_range
+from jaxlab.data.images.find import find_images
 from jaxlab.data.order import Order
-from jaxlab.models.vit import ViT
+from jaxlab.models.vision.vit import ViT
 from jaxlab.train.engine import compile_step
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import adamw

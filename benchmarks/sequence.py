@@ -21,12 +21,12 @@ from benchmarks.training import meshes, training_step
 from jaxlab.core.host_memory import keep_freed_memory
 from jaxlab.core.mesh import make_mesh, shard_batch, use_cpu_devices
 from jaxlab.core.model import from_linen
-from jaxlab.interop.hf_gpt2 import load_hf_gpt2
-from jaxlab.interop.hf_marian import load_hf_marian
+from jaxlab.interop.text.gpt2 import load_hf_gpt2
+from jaxlab.interop.text.marian import load_hf_marian
 from jaxlab.losses.tokens import token_cross_entropy, weighted_mean
-from jaxlab.models.decoding import greedy
-from jaxlab.models.transformer import Transformer
-from jaxlab.models.translation import translate
+from jaxlab.models.decode.decoding import greedy
+from jaxlab.models.decode.translation import translate
+from jaxlab.models.transformer.encoder_decoder import Transformer
 from jaxlab.nn.recurrent import Cell, RecurrentStack
 
 try:

@@ -11,7 +11,7 @@ from benchmarks.torch_training import training_step
 
 
 class Critic(nn.Module):
-    """`jaxlab.models.gan_conv.CNNCritic` for images of 32 x 32."""
+    """`jaxlab.models.gan.conv.CNNCritic` for images of 32 x 32."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Critic(nn.Module):
 
 
 class Generator(nn.Module):
-    """`jaxlab.models.gan_conv.CNNGenerator` for images of 32 x 32."""
+    """`jaxlab.models.gan.conv.CNNGenerator` for images of 32 x 32."""
 
     def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__()

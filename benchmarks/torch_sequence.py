@@ -15,7 +15,7 @@ from benchmarks.torch_training import training_step
 
 
 class TorchTransformer(nn.Module):
-    """`jaxlab.models.transformer.Transformer(norm_first=True)` from torch's modules."""
+    """The encoder-decoder `Transformer(norm_first=True)` from torch's modules."""
 
     def __init__(
         self, vocab_size: int, width: int, heads: int, hidden: int, depth: int

@@ -1,20 +1,29 @@
 """The other libraries of boosted trees that are installed, with the same settings.
 
 They are imported when they are asked for: nothing in jaxlab needs them.
+
+python -m benchmarks tree_peers RUN_FOLDER    beside a run of experiments.gbdt_tabular
 """
 
+import argparse
 import dataclasses
 import functools
 import importlib
+import json
 import os
+import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import jax
 import numpy as np
 
 from benchmarks.harness import timed
-from jaxlab.data.tabular import Rows, Table
+from experiments import gbdt_tabular
+from jaxlab.core.errors import InputError
+from jaxlab.metrics.scores import table_scores
+from jaxlab.train.run_folder import RunOptions
+from jaxlab.train.tables import table_lines
 
 Fit: TypeAlias = Callable[[], Any]  # gives a fitted estimator
 
@@ -195,26 +204,21 @@ def predict(model: Any, X: np.ndarray) -> np.ndarray:
     return getattr(model, "predict_proba", model.predict)(X)
 
 
-def compare(
-    scores: Callable[..., dict[str, float]],
-    config: Any,
-    table: Table,
-    train: Rows,
-    num_rounds: int,
-) -> list[dict[str, Any]]:
-    """Fit each library that is installed twice, and predict the test rows.
+def compare(folder: pathlib.Path, data_dir: str = "") -> list[dict[str, Any]]:
+    """Fit each library that is installed twice, as a run of trees was.
 
     Args:
-        scores: Of target, predictions and class names.
-        config: Of `experiments.gbdt_tabular`.
-        table: For the test rows.
-        train: Rows to fit.
-        num_rounds: Of boosting.
+        folder: Run folder of `experiments.gbdt_tabular`.
+        data_dir: Where its table lies, as the run was told.
 
     Returns:
         The rows of a table.
+
+    Raises:
+        InputError: If the folder holds no finished run of trees.
     """
-    jax.clear_caches()  # else what was trained before has compiled for the first fit
+    config, num_rounds = _read_run(folder, data_dir)
+    table, train, _ = gbdt_tabular.find_rows(config)
     names = {field.name for field in dataclasses.fields(Settings)}
     settings = Settings(
         num_rounds=num_rounds,
@@ -236,10 +240,47 @@ def compare(
         rows.append(
             {
                 "library": version(name),
-                **scores(table.test.target, predicted, table.class_names),
+                **table_scores(table.test.target, predicted, table.class_names),
                 "first_fit_s": round(seconds[0], 4),
                 "second_fit_s": round(seconds[1], 4),
                 "predict_s": round(spent, 5),
             }
         )
     return rows
+
+
+def _read_run(folder: pathlib.Path, data_dir: str) -> tuple[gbdt_tabular.Config, int]:
+    """Read the configuration of a run of trees, and how many rounds it kept."""
+    try:
+        saved = json.loads((folder / "config.json").read_text())
+        rounds = json.loads((folder / "summary.json").read_text())["rounds"]
+        if saved["experiment"] != "gbdt_tabular":
+            raise KeyError("gbdt_tabular")
+    except (OSError, ValueError, KeyError):
+        raise InputError(
+            f"folder {folder} holds no finished run of experiments.gbdt_tabular; give "
+            "the run folder that one has printed"
+        ) from None
+    known = saved["config"]
+    known.pop("engine")
+    known["drop"] = tuple(known["drop"])
+    run = RunOptions(data_dir=data_dir)
+    return gbdt_tabular.Config(**known, run=run), rounds
+
+
+def main(args: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks tree_peers")
+    parser.add_argument("run_folder", type=pathlib.Path, help="of a run of trees")
+    parser.add_argument("--data-dir", default="", help="as the run was told")
+    chosen = parser.parse_args(args)
+    try:
+        rows = compare(chosen.run_folder, chosen.data_dir)
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    print("\n".join(table_lines(rows)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

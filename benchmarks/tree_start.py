@@ -16,8 +16,18 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 FEATURES = 28
 _MEGABYTE = 1024.0  # of the kilobytes in /proc
+
+
+def make_data(num_rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw rows of two classes: linear, product and wave, with noise."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((num_rows, FEATURES), np.float32)
+    score = X[:, 0] + X[:, 1] * X[:, 2] + np.sin(3 * X[:, 3])
+    return X, (score + rng.standard_normal(num_rows) > 0).astype(np.int32)
 
 
 def fit_once(library: str, num_rows: int, num_bins: int) -> dict[str, float]:
@@ -25,7 +35,6 @@ def fit_once(library: str, num_rows: int, num_bins: int) -> dict[str, float]:
     import jax
 
     from benchmarks import tree_peers
-    from benchmarks.trees import make_data
 
     jax.devices()
     X, y = make_data(num_rows)

@@ -20,25 +20,17 @@ import numpy as np
 
 from benchmarks import tree_peers
 from benchmarks.harness import Timing, report, take_turns, timed
-from benchmarks.tree_start import FEATURES, rows_of
+from benchmarks.tree_start import FEATURES, make_data, rows_of
 from jaxlab.core.compilation import use_compilation_cache
-from jaxlab.trees import boosting
-from jaxlab.trees.binning import fit_binner
-from jaxlab.trees.catalogue import find_objective
-from jaxlab.trees.histogram import choose
+from jaxlab.trees.boost import boosting
+from jaxlab.trees.grow.histogram import choose
+from jaxlab.trees.objectives.catalogue import find_objective
+from jaxlab.trees.table.binning import fit_binner
 
 TREES, DEPTH = 100, 6
 FEW_TREES = 20  # where trees are grown slowly
 SAME_AUC = 1e-3
 TEST_ROWS = 100_000
-
-
-def make_data(num_rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Draw rows of two classes: linear, product and wave, with noise."""
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((num_rows, FEATURES), np.float32)
-    score = X[:, 0] + X[:, 1] * X[:, 2] + np.sin(3 * X[:, 3])
-    return X, (score + rng.standard_normal(num_rows) > 0).astype(np.int32)
 
 
 def auc(y: np.ndarray, predicted: np.ndarray) -> float:
@@ -105,7 +97,7 @@ class Trees:
         if not self.models:
             self._fits(self.most, 256)
 
-    def start(self) -> None:
+    def best_constant(self) -> None:
         """First fits in fresh processes, and their memory."""
         known = tree_peers.fits(tree_peers.Settings(), *make_data(10))
         libraries = [name for name in known if name != "lightgbm quantised"]
@@ -290,8 +282,8 @@ def _grow(binned: Any, y: np.ndarray, implementation: str, is_whole: bool) -> An
         config,
         jax.random.key(0),
     )
-    shape = dataclasses.replace(run.plan.shape, is_whole=is_whole)
-    run.plan = dataclasses.replace(run.plan, shape=shape)
+    tree = dataclasses.replace(run.spec.tree, is_whole=is_whole)
+    run.spec = dataclasses.replace(run.spec, tree=tree)
     return run.until(FEW_TREES, None, 0.0, None).forest
 
 

@@ -17,7 +17,7 @@ from jaxlab.core.host_memory import keep_freed_memory
 from jaxlab.core.mesh import use_cpu_devices
 from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
-from jaxlab.models.vit import ViT
+from jaxlab.models.vision.vit import ViT
 from jaxlab.train.optim import adamw
 
 SIZES: dict[str, Any] = {

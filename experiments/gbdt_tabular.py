@@ -3,11 +3,12 @@
 python -m experiments.gbdt_tabular                        breast cancer, in seconds
 python -m experiments.gbdt_tabular --data diabetes --algorithm friedman
 python -m experiments.gbdt_tabular --data houses.csv --target price --drop id
+python -m benchmarks tree_peers RUN_FOLDER                the other libraries, beside it
 """
 
 import dataclasses
 import itertools
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import numpy as np
@@ -16,18 +17,24 @@ import tyro
 from jaxlab import trees
 from jaxlab.core.config import fields
 from jaxlab.core.mesh import make_mesh
-from jaxlab.data.tabular import Task, find_table
+from jaxlab.data.tables.find import Table, TableRows, Task, find_table
+from jaxlab.metrics.scores import table_scores
+from jaxlab.plots.tables import feature_importance, table_predictions
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
-from jaxlab.train.plots import feature_importance, table_predictions
 from jaxlab.train.run_folder import RunFolder, RunOptions
-from jaxlab.train.scores import table_scores
-from jaxlab.trees import boosting
-from jaxlab.trees.binning import fit_binner
-from jaxlab.trees.catalogue import find_objective
-from jaxlab.trees.importance import importances, normalised
-from jaxlab.trees.objective import with_friedman_leaves
-from jaxlab.trees.stepping import best_round, grown, has_stalled, make_state, make_step
+from jaxlab.trees.boost import boosting
+from jaxlab.trees.boost.stepping import (
+    best_round,
+    grown,
+    has_stalled,
+    make_state,
+    make_step,
+)
+from jaxlab.trees.estimators.importance import importances, normalised
+from jaxlab.trees.objectives.catalogue import find_objective
+from jaxlab.trees.objectives.objective import with_friedman_leaves
+from jaxlab.trees.table.binning import fit_binner
 
 # By task: what is minimised, and what is watched, the last one to stop early.
 GOALS: dict[Task, tuple[str, tuple[str, ...]]] = {
@@ -60,21 +67,26 @@ class Config:
     max_bins: int = 255  # for the values of a feature
     patience: int = 0  # rounds without gain that end training; 0: any
     valid_rate: float = 0.1  # share of the training rows to watch for that
-    peers: bool = True  # fit the other libraries that are installed, too
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(log_every=1, save_every=100)
 
 
-SMOKE = Config(steps=6, max_depth=2, peers=False)
+SMOKE = Config(steps=6, max_depth=2)
 
 
-def main(config: Config) -> dict[str, float]:
-    """Train, evaluate, draw, and return the final metrics."""
+def find_rows(config: Config) -> tuple[Table, TableRows, dict[str, TableRows]]:
+    """Find the table, the rows to train on, and the sets that are watched."""
     chosen = fields(config, "target", "drop", "task", "test_rate", "seed")
     table = find_table(config.data, config.run.data_dir, **chosen)
     train, sets = table.train, {"test": table.test}
     if config.patience:
         stratify = bool(table.class_names)
         train, sets["valid"] = train.split(config.valid_rate, config.seed, stratify)
+    return table, train, sets
+
+
+def main(config: Config) -> dict[str, float]:
+    """Train, evaluate, draw, and return the final metrics."""
+    table, train, sets = find_rows(config)
     goal, metrics = GOALS[table.task]
     objective = find_objective(goal, num_classes=len(table.class_names) or None)
     settings = boosting.Config(
@@ -97,7 +109,7 @@ def main(config: Config) -> dict[str, float]:
         objective,
         settings,
         jax.random.key(config.seed),
-        evaluations={name: boosting.Evaluation(*binned[name]) for name in sets},
+        evaluations={name: boosting.HeldOut(*binned[name]) for name in sets},
         metrics=metrics,
         watches_training=True,
         mesh=make_mesh(config.run.mesh) if config.run.mesh else None,
@@ -123,23 +135,7 @@ def main(config: Config) -> dict[str, float]:
         table_predictions(run.path, *result)
         worth = normalised(importances(forest, len(table.feature_names), "total_gain"))
         feature_importance(run.path, worth, table.feature_names, "gain of its splits")
-        rows: list[dict[str, Any]] = []
-        if config.peers and not run.was_finished:
-            rows = beside_peers(run, config, table, train, forest.num_rounds)
-        scores = table_scores(*result)
-        return run.finish(scores, rounds=forest.num_rounds, peers=rows)
-
-
-def beside_peers(run: RunFolder, *args: Any) -> list[dict[str, Any]]:
-    """Fit the libraries that are installed with the same settings on the same rows."""
-    try:  # in the repository only: nothing depends on peers
-        from benchmarks.tree_peers import compare
-        from jaxlab.train.tables import table_lines
-    except ModuleNotFoundError:
-        return []
-    rows = compare(table_scores, *args)
-    run.say("\n".join(table_lines(rows)))
-    return rows
+        return run.finish(table_scores(*result), rounds=forest.num_rounds)
 
 
 if __name__ == "__main__":

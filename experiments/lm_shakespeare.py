@@ -21,19 +21,19 @@ from jaxlab.core.pytree import num_elements
 from jaxlab.core.typing import Array, Batch, Key, Metrics, ModelState, Params, Scalar
 from jaxlab.data.batches import evaluation_batches, training_batches
 from jaxlab.data.order import Order
-from jaxlab.data.text import find_text
-from jaxlab.data.text_windows import encode_text
-from jaxlab.data.vocabulary import BOS, EOS, PAD, UNK, VocabularyKind
+from jaxlab.data.text.find import find_text
+from jaxlab.data.text.vocabulary import BOS, EOS, PAD, UNK, VocabularyKind
+from jaxlab.data.text.windows import encode_text
 from jaxlab.losses.tokens import token_cross_entropy, token_sums
-from jaxlab.models.generation import generate_by_windows, gradients_of_tokens
-from jaxlab.models.rnn import RNNLM
+from jaxlab.models.decode.generation import generate_by_windows, gradients_of_tokens
+from jaxlab.models.recurrent.language import RNNLM
 from jaxlab.models.sizing import width_for
-from jaxlab.models.transformer import TENSOR_RULES
-from jaxlab.models.transformer_lm import TransformerLM
+from jaxlab.models.transformer.decoder import TransformerLM
+from jaxlab.models.transformer.encoder_decoder import TENSOR_RULES
 from jaxlab.nn.activation import Activation, GatedActivation
 from jaxlab.nn.norm import Norm
 from jaxlab.nn.tokens import Positions
-from jaxlab.train import text_plots
+from jaxlab.plots import text as text_plots
 from jaxlab.train.comparison import train_all
 from jaxlab.train.engine import compile_step
 from jaxlab.train.evaluate import make_collector, token_means

@@ -21,14 +21,15 @@ from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.pytree import num_elements
 from jaxlab.core.typing import Array, Batch, Key, Metrics, ModelState, Params, Scalar
 from jaxlab.data.batches import evaluation_batches
-from jaxlab.data.buckets import bucket_batches
-from jaxlab.data.text import EMBEDDED_PAIRS, find_pairs
-from jaxlab.data.translation import encode_pairs
-from jaxlab.data.vocabulary import PAD, UNK, VocabularyKind
+from jaxlab.data.text.buckets import bucket_batches
+from jaxlab.data.text.find import EMBEDDED_PAIRS, find_pairs
+from jaxlab.data.text.pairs import encode_pairs
+from jaxlab.data.text.vocabulary import PAD, UNK, VocabularyKind
+from jaxlab.evals.translations import report_translations
 from jaxlab.losses.tokens import token_cross_entropy, token_sums, weighted_mean
-from jaxlab.models.rnn_seq2seq import Attention, Seq2SeqRNN
-from jaxlab.models.transformer import TENSOR_RULES, Transformer
-from jaxlab.models.translation import attention_weights, translate
+from jaxlab.models.decode.translation import attention_weights, translate
+from jaxlab.models.recurrent.seq2seq import Attention, Seq2SeqRNN
+from jaxlab.models.transformer.encoder_decoder import TENSOR_RULES, Transformer
 from jaxlab.train.engine import compile_step
 from jaxlab.train.evaluate import make_collector, token_means
 from jaxlab.train.launch import launch
@@ -37,7 +38,6 @@ from jaxlab.train.optim import Schedule, adamw, make_schedule
 from jaxlab.train.run_folder import RunFolder, RunOptions
 from jaxlab.train.state import TrainState, eval_params, init_state
 from jaxlab.train.step import make_train_step
-from jaxlab.train.translation_report import report_translations
 
 
 @dataclasses.dataclass(frozen=True)

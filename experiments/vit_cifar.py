@@ -16,17 +16,17 @@ from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.pytree import num_elements
 from jaxlab.core.typing import Array, Batch, Key, Metrics, ModelState, Params, Scalar
-from jaxlab.data.augment import random_flip, random_shift, to_unit_range
 from jaxlab.data.batches import evaluation_batches, training_batches
-from jaxlab.data.images import find_images
+from jaxlab.data.images.augment import random_flip, random_shift, to_unit_range
+from jaxlab.data.images.find import find_images
 from jaxlab.data.order import Order
-from jaxlab.models.vit import TENSOR_RULES, Stem, ViT
+from jaxlab.models.vision.vit import TENSOR_RULES, Stem, ViT
+from jaxlab.plots.images import predictions
 from jaxlab.train.engine import compile_step
 from jaxlab.train.evaluate import make_collector, means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import adamw, warmup_cosine
-from jaxlab.train.plots import predictions
 from jaxlab.train.run_folder import RunFolder, RunOptions
 from jaxlab.train.state import TrainState, eval_params, init_state
 from jaxlab.train.step import make_train_step
@@ -141,7 +141,13 @@ def main(config: Config) -> dict[str, float]:
             best="accuracy",
         )
         values = collect(state)
-        predictions(run.path, data.test, values["prediction"], data.class_names)
+        predictions(
+            run.path,
+            data.test.rows(np.arange(len(data.test)))["label"],
+            values["prediction"],
+            lambda chosen: data.test.rows(chosen)["image"],
+            data.class_names,
+        )
         return run.finish(means(values, "loss", "accuracy"))
 
 

@@ -28,11 +28,12 @@ from jaxlab.core.mesh import make_mesh, process_rows
 from jaxlab.core.model import Model, from_linen
 from jaxlab.core.typing import Array, Batch, Key, Metrics, ModelState, Params, Scalar
 from jaxlab.data.order import Order
-from jaxlab.data.two_samples import TwoSamples, find_two_samples
+from jaxlab.data.points.two_samples import TwoSamples, find_two_samples
+from jaxlab.evals import two_samples as report
 from jaxlab.losses.adversarial import wasserstein_critic
 from jaxlab.losses.lipschitz import critic_of_rows, gradient_penalty
-from jaxlab.models.gan_mlp import PointCritic
-from jaxlab.train import two_sample_report as report
+from jaxlab.models.gan.dense import PointCritic
+from jaxlab.plots.transport import estimate_curves, plan_matrix, sinkhorn_curve
 from jaxlab.train.engine import compile_step
 from jaxlab.train.evaluate import once_per_state
 from jaxlab.train.launch import launch
@@ -42,7 +43,6 @@ from jaxlab.train.run_folder import RunFolder, RunOptions, read_metrics
 from jaxlab.train.state import TrainState, init_state
 from jaxlab.train.step import LossFn, make_train_step
 from jaxlab.train.tables import table_lines
-from jaxlab.train.transport_plots import estimate_curves, plan_matrix, sinkhorn_curve
 from jaxlab.transport import duality, linear_programs
 from jaxlab.transport.costs import power_cost
 from jaxlab.transport.exact import solve_exact

@@ -17,21 +17,21 @@ from jaxlab.core.model import SPECTRAL, from_linen
 from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.pytree import num_elements
 from jaxlab.core.typing import Array, Batch, Key, Metrics, ModelState, Params, Scalar
-from jaxlab.data.augment import random_flip, to_unit_range
 from jaxlab.data.batches import training_batches
 from jaxlab.data.critic_order import CriticOrder, CriticSchedule
-from jaxlab.data.images import find_images
+from jaxlab.data.images.augment import random_flip, to_unit_range
+from jaxlab.data.images.find import find_images
 from jaxlab.data.order import Order
-from jaxlab.interop.feature_networks import find_features
+from jaxlab.evals.feature_networks import find_features
+from jaxlab.evals.images import ImageReport
 from jaxlab.losses.adversarial import score_both, scores_of
-from jaxlab.losses.gan_recipes import Recipe, RecipeName, find_recipe
 from jaxlab.losses.lipschitz import critic_of_rows
-from jaxlab.models.gan import Gan, ImageGan, make_gan
-from jaxlab.models.gan_parts import Conditional
+from jaxlab.models.gan.make import Gan, ImageGan, make_gan
+from jaxlab.models.gan.parts import Conditional
 from jaxlab.train import adversarial
 from jaxlab.train.adversarial import Player, PlayerLossFn
+from jaxlab.train.adversarial_recipes import Recipe, RecipeName, find_recipe
 from jaxlab.train.engine import compile_step
-from jaxlab.train.image_report import ImageReport
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import make_schedule

@@ -18,20 +18,25 @@ from jaxlab.core.model import from_linen
 from jaxlab.core.pytree import num_elements
 from jaxlab.core.typing import Array, Key, Metrics, ModelState, Params, Scalar
 from jaxlab.data.critic_order import CriticSchedule
-from jaxlab.data.toy import TOY_DATA, toy_batches
+from jaxlab.data.points.toy import TOY_DATA, toy_batches
+from jaxlab.evals.points import PointReport
 from jaxlab.losses.adversarial import score_both
-from jaxlab.losses.gan_recipes import TOY_RECIPES, Recipe, RecipeName, find_recipe
 from jaxlab.losses.lipschitz import critic_of_rows
-from jaxlab.models.gan_mlp import PointCritic, PointGenerator
+from jaxlab.models.gan.dense import PointCritic, PointGenerator
+from jaxlab.plots.critic import side_by_side
 from jaxlab.train import adversarial
 from jaxlab.train.adversarial import Player, PlayerLossFn
+from jaxlab.train.adversarial_recipes import (
+    TOY_RECIPES,
+    Recipe,
+    RecipeName,
+    find_recipe,
+)
 from jaxlab.train.comparison import train_all
-from jaxlab.train.critic_plots import side_by_side
 from jaxlab.train.engine import compile_step
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import make_schedule
-from jaxlab.train.point_report import PointReport
 from jaxlab.train.run_folder import RunFolder, RunOptions
 from jaxlab.train.tables import table_lines
 

@@ -11,14 +11,14 @@ import pytest
 from jaxlab.core.mesh import make_mesh, replicate
 from jaxlab.core.model import from_linen
 from jaxlab.core.pytree import flat_paths
-from jaxlab.models.feature_classifier import FeatureClassifier
-from jaxlab.models.gan import make_gan
-from jaxlab.models.rnn import RNNLM, RNNClassifier
-from jaxlab.models.rnn_seq2seq import Seq2SeqRNN
-from jaxlab.models.transformer import Transformer
-from jaxlab.models.transformer_encoder import TransformerEncoder
-from jaxlab.models.transformer_lm import TransformerLM
-from jaxlab.models.vit import ViT
+from jaxlab.models.gan.make import make_gan
+from jaxlab.models.recurrent.language import RNNLM, RNNClassifier
+from jaxlab.models.recurrent.seq2seq import Seq2SeqRNN
+from jaxlab.models.transformer.decoder import TransformerLM
+from jaxlab.models.transformer.encoder import TransformerEncoder
+from jaxlab.models.transformer.encoder_decoder import Transformer
+from jaxlab.models.vision.feature_classifier import FeatureClassifier
+from jaxlab.models.vision.vit import ViT
 from jaxlab.train.engine import compile_step
 from jaxlab.train.state import TrainState
 from jaxlab.train.step import make_train_step
@@ -60,7 +60,7 @@ SMALL = {"width": 8, "latent_dim": 5}
 MLP = make_gan("mlp", (8, 8, 3), **SMALL)
 MAXOUT = make_gan("maxout", (8, 8, 3), **SMALL, critic_width=4)
 POINT = make_gan("point", (2,), **SMALL)
-DCGAN = make_gan("dcgan", (8, 8, 3), **SMALL, extra_layers=1)
+DCGAN = make_gan("dcgan", (16, 16, 3), **SMALL)
 CNN = make_gan("cnn", (16, 16, 3), **SMALL)
 SNGAN_CNN = make_gan("sngan_cnn", (8, 8, 3), **SMALL)
 RESNET = make_gan("resnet", (16, 16, 3), **SMALL)
@@ -81,7 +81,7 @@ MODELS = {
     "point_generator": (POINT.generator, latents(5)),
     "point_critic": (POINT.critic, latents(2)),
     "dcgan_generator": (DCGAN.generator, latents(5)),
-    "dcgan_critic": (DCGAN.critic, IMAGES),
+    "dcgan_critic": (DCGAN.critic, LARGER),
     "cnn_generator": (CNN.generator, latents(5)),
     "cnn_critic": (CNN.critic, LARGER),
     "sngan_cnn_generator": (SNGAN_CNN.generator, latents(5)),

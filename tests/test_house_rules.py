@@ -110,7 +110,7 @@ jax.config.update("jax_num_cpu_devices", 3)  # refused once the devices are in u
 def test_a_model_brings_no_optimiser_checkpoints_or_data_sets():
     script = """
 import sys
-import jaxlab.models.vit
+import jaxlab.models.vision.vit
 print(*{"optax", "orbax", "tensorflow_datasets", "grain", "sklearn"} & set(sys.modules))
 """
     assert run(script).split() == []

@@ -1,12 +1,14 @@
 """Data: NumPy in, batches out; batch t is a function of (seed, t).
 
 In reading order: `order` (which rows make batch t), `batches` (kept on the device, or
-streamed by worker processes), `images` (what an image set is, and finding one by name),
-its sources `local_images`, `archives` and `tfds_images`, and `augment` (inside the
-jitted step). Tables: `columns` (delimited text, typed), `table_sources`, `tabular`
-(what a table is, and finding one by name). Texts: `text_tasks` (made on the fly),
-`text_sources`, `text` (what a text set is, and finding one by name), `vocabulary`,
-`sequences` (padded ids, windows), `buckets` (batches of like lengths), and, ready to
-train on, `translation` and `text_windows`. Generators: `critic_order` (how many batches
-a critic gets at a time), `toy` (points in the plane) and `two_samples` (to compare).
+streamed by worker processes), `critic_order` (how many batches a critic gets at a
+time); `download` and `array_files`; then a kind of data a room, each with a `find`
+that turns a name or a path into data:
+
+    images/   image_set (what one is), find, archives, local_images, tfds_images;
+              decode, augment (inside the jitted step)
+    tables/   columns (delimited text, typed), sources, find
+    text/     vocabulary, tasks (made on the fly), sources, find; sequences, buckets
+              (batches of like lengths); ready to train on: pairs and windows
+    points/   toy (points in the plane), two_samples (to compare)
 """

@@ -1,4 +1,4 @@
-"""Downloads that fail fast and never leave half a file."""
+"""The folder of the data, and downloads that fail fast and leave no half a file."""
 
 import http.client
 import os
@@ -9,7 +9,7 @@ import threading
 import urllib.parse
 import urllib.request
 
-__all__ = ["download"]
+__all__ = ["data_folder", "download"]
 
 _SECONDS_TO_CONNECT = 6.0
 _SECONDS_WITHOUT_BYTES = 8.0
@@ -84,3 +84,9 @@ def _show(name: str, done: int, total: int) -> None:
     end = "\n" if done == total else ""
     sys.stderr.write(f"\rdownloading {name}: {done / 1e6:.0f}{share} MB{end}")
     sys.stderr.flush()
+
+
+def data_folder(data_dir: str = "") -> pathlib.Path:
+    """Return the folder of data that is named, or `$TFDS_DATA_DIR`, or TFDS's own."""
+    chosen = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    return pathlib.Path(chosen).expanduser()

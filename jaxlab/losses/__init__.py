@@ -1,6 +1,5 @@
 """Losses as pure functions of outputs and targets, one family a file.
 
 `tokens` of sequences; `adversarial` of two players, `lipschitz` (penalties of a slope,
-clipping) and `gan_recipes` (both by a method's name); `divergences` between
-distributions.
+clipping).
 """

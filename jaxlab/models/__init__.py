@@ -1,12 +1,9 @@
-"""Networks, one paper a file; they know no optimiser.
+"""Networks; they know no optimiser.
 
-Images: `vit`. Sequences of tokens: `transformer` (encoder-decoder), `transformer_lm`
-(decoder alone), `transformer_encoder`, with their common sizes in `transformer_sizes`;
-`rnn` (LSTM and GRU) and `rnn_seq2seq`.
-
-Pairs of a generator and a critic: `gan` finds them by name in `gan_mlp`, `gan_conv` and
-`gan_resnet`. What measures images: `feature_classifier` and `inception`.
-
-What all autoregressive networks share: `decoding` (greedy, sampled, guided),
-`beam_search`, and on top `translation` and `generation`. `sizing` finds widths.
+vision/        vit; inception and feature_classifier, whose features measure images
+transformer/   encoder_decoder, decoder (a language model), encoder
+recurrent/     language (model and classifier), seq2seq: LSTM and GRU
+gan/           make finds generators and critics by name: dense, conv, resnet
+decode/        what all autoregressive networks share: greedy, sampled, beam search
+sizing         the width that gives a network so many parameters
 """

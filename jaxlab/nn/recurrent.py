@@ -134,8 +134,8 @@ class Recurrent(nn.Module):
 class RecurrentStack(nn.Module):
     """Layers of recurrent cells, each reading the outputs of the one below.
 
-    The same network as torch's `LSTM`, `GRU` and `RNN` (`jaxlab.interop.torch_rnn`),
-    with packed sequences where `is_token` is given.
+    The same network as torch's `LSTM`, `GRU` and `RNN`
+    (`jaxlab.interop.torch.recurrent`), with packed sequences where `is_token` is given.
 
     Attributes:
         width: Of the state of each layer and direction.

@@ -15,7 +15,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.model import SPECTRAL
 from jaxlab.core.precision import at_least_float32
 from jaxlab.core.typing import Array, Float, Int, Key
-from jaxlab.nn.conv import Conv
+from jaxlab.nn.conv.layers import Conv
 
 __all__ = [
     "SpectralConv",

@@ -22,8 +22,8 @@ from jaxlab.core.typing import (
     PyTree,
     Scalar,
 )
-from jaxlab.losses.gan_recipes import Recipe
 from jaxlab.losses.lipschitz import clip_weights
+from jaxlab.train.adversarial_recipes import Recipe
 from jaxlab.train.step import (
     Step,
     average_params,

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from jaxlab.train.plots import compared_curves
-from jaxlab.train.run_folder import RunFolder
+from jaxlab.plots.curves import compared_curves
+from jaxlab.train.run_folder import RunFolder, read_metrics
 
 __all__ = ["train_all"]
 
@@ -45,5 +45,6 @@ def train_all(
         rows.append({"name": name, **facts, **metrics, "seconds": seconds})
         run.was_finished &= part.was_finished
         run.earlier_seconds += part.earlier_seconds
-    compared_curves(run.path, {name: run.path / name for name in configs}, metric)
+    logged = {name: read_metrics(run.path / name) for name in configs}
+    compared_curves(run.path, logged, metric)
     return rows

@@ -12,13 +12,13 @@ import numpy as np
 from jaxlab.core.batch import Rows
 from jaxlab.core.distributed import is_main_process
 from jaxlab.core.errors import InputError
+from jaxlab.core.progress import Progress, make_progress
 from jaxlab.core.pytree import flat_paths
 from jaxlab.core.typing import Batch, Metrics, PyTree
+from jaxlab.plots.curves import learning_curves
 from jaxlab.train.checkpoint import Checkpoints
 from jaxlab.train.interrupts import Interrupted, Interrupts
-from jaxlab.train.plots import learning_curves
-from jaxlab.train.progress import Progress, make_progress
-from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.run_folder import RunFolder, read_metrics
 from jaxlab.train.step import Step
 
 __all__ = ["Batches", "NonFiniteError", "fit"]
@@ -37,7 +37,7 @@ class NonFiniteError(FloatingPointError):
 
     def __init__(self, message: str, step: int, folder: pathlib.Path) -> None:
         super().__init__(message)
-        self.step, self.folder = step, folder
+        self.step, self.run_folder = step, folder
 
 
 def fit(
@@ -110,7 +110,7 @@ class _Loop:
     ) -> None:
         self.step, self.batches, self.steps = step, batches, steps
         self.is_done = is_done or (lambda state: False)
-        self.folder, self.evaluate, self.eval_every = run, evaluate, eval_every
+        self.run_folder, self.evaluate, self.eval_every = run, evaluate, eval_every
         self.best_name = best.removeprefix("-")
         self.best_sign = -1.0 if best.startswith("-") else 1.0
         self.batch_size, self.held_out = batch_size, held_out
@@ -127,7 +127,7 @@ class _Loop:
             start, self.steps, self.batch_size, visible=is_main_process()
         )
         if start:
-            progress.say(f"resumed from step {start} in {self.folder.path}")
+            progress.say(f"resumed from step {start} in {self.run_folder.path}")
         stream = self.batches(start)
         try:
             with Interrupts() as interrupts:
@@ -136,8 +136,8 @@ class _Loop:
             progress.close()
             if hasattr(stream, "close"):
                 stream.close()  # ends worker processes
-        learning_curves(self.folder.path)
-        self.folder.work = {
+        learning_curves(self.run_folder.path, read_metrics(self.run_folder.path))
+        self.run_folder.work = {
             "steps": self.steps,
             "examples": self.steps * self.batch_size,
             "training_seconds": round(self._training_seconds(), 3),
@@ -145,19 +145,19 @@ class _Loop:
         return state
 
     def _resume(self, state: PyTree) -> tuple[PyTree, int]:
-        saved = self.folder.checkpoints
+        saved = self.run_folder.checkpoints
         if saved.latest_step() is None:
-            self.folder.resume_metrics(0)
+            self.run_folder.resume_metrics(0)
             saved.save(0, state, self._meta())  # a NaN can be replayed from here
             return state, 0
         state, meta, start = saved.restore(self.abstract)
         self.sums, self.count = meta["sums"], meta["count"]
         self.earlier_seconds = meta["training_seconds"]
-        self.folder.earlier_seconds = meta["total_seconds"]
+        self.run_folder.earlier_seconds = meta["total_seconds"]
         if start and self.is_done(state):
             self.steps = start
-        self.folder.was_finished = start >= self.steps
-        self.folder.resume_metrics(start)
+        self.run_folder.was_finished = start >= self.steps
+        self.run_folder.resume_metrics(start)
         return state, start
 
     def _train(
@@ -168,7 +168,7 @@ class _Loop:
         progress: Progress,
         interrupts: Interrupts,
     ) -> PyTree:
-        options = self.folder.options
+        options = self.run_folder.options
         self.since = time.perf_counter()
         for done in range(start + 1, self.steps + 1):
             try:
@@ -210,7 +210,7 @@ class _Loop:
         """Give the signal to stop for, the same on all processes."""
         if jax.process_count() == 1:
             return received or 0
-        if done % self.folder.options.log_every:
+        if done % self.run_folder.options.log_every:
             return 0  # asking the others each step would be slow
         from jax.experimental import multihost_utils
 
@@ -237,7 +237,7 @@ class _Loop:
         }
         row["seconds"] = round(self._training_seconds(), 3)
         self.sums, self.count = {}, 0
-        self.folder.log(done, row)
+        self.run_folder.log(done, row)
         progress.log(row)
 
     def _evaluate(self, done: int, state: PyTree, progress: Progress) -> None:
@@ -248,7 +248,7 @@ class _Loop:
         values = self.evaluate(state)
         self.since += time.perf_counter() - before  # not training time
         row = {f"{self.held_out}/{name}": float(v) for name, v in values.items()}
-        self.folder.log(done, row)
+        self.run_folder.log(done, row)
         text = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
         progress.say(f"step {done}/{self.steps}  {text}")
         score = self.best_sign * values[self.best_name] if self.best_name else None
@@ -256,13 +256,13 @@ class _Loop:
 
     def _save(self, done: int, state: PyTree, score: float | None = None) -> None:
         self._fetch(done)
-        self.folder.checkpoints.save(done, state, self._meta(), score)
+        self.run_folder.checkpoints.save(done, state, self._meta(), score)
 
     def _stop(self, done: int, signum: int) -> NoReturn:
-        self.folder.checkpoints.wait()
+        self.run_folder.checkpoints.wait()
         raise Interrupted(
             f"stopped after step {done} of {self.steps} and saved it; the same command "
-            f"with --run-dir {self.folder.resume_path} goes on from there",
+            f"with --run-dir {self.run_folder.resume_path} goes on from there",
             signum,
         )
 
@@ -274,7 +274,7 @@ class _Loop:
             "sums": dict(self.sums),  # a copy: it is written while training goes on
             "count": self.count,
             "training_seconds": self._training_seconds(),
-            "total_seconds": self.folder.total_seconds(),
+            "total_seconds": self.run_folder.total_seconds(),
         }
 
     def _stop_non_finite(self, offending: int, values: dict[str, float]) -> None:
@@ -283,11 +283,11 @@ class _Loop:
         The bad update has overwritten the state; but a run is a pure function of its
         seed, so the newest checkpoint can be replayed up to it.
         """
-        state, _, start = self.folder.checkpoints.restore(self.abstract)
+        state, _, start = self.run_folder.checkpoints.restore(self.abstract)
         stream = self.batches(start)
         for _ in range(start, offending):
             state, _ = self.step(state, next(stream))
-        folder = self.folder.path / f"non_finite_{offending}"
+        folder = self.run_folder.path / f"non_finite_{offending}"
         with Checkpoints(folder / "checkpoints") as kept:
             kept.save(offending, state, {"metrics": values})
         name = "batch" if jax.process_count() == 1 else f"batch_{jax.process_index()}"

@@ -10,7 +10,7 @@ import pytest
 
 from jaxlab.core import native
 from jaxlab.core.errors import InputError
-from jaxlab.nn import conv_native
+from jaxlab.nn.conv import native as conv_native
 from jaxlab.transport import simplex
 from jaxlab.trees import native as trees_native
 from jaxlab.trees.native import has_native
@@ -153,10 +153,10 @@ def test_the_warning_names_the_line_that_asked_for_the_library(tmp_path):
 def test_turned_off_the_same_trees_are_grown_in_jax():
     script = """
 import hashlib, jax, numpy as np
-from jaxlab.trees.binning import fit_binner
-from jaxlab.trees.boosting import Config, bin_rows, train
-from jaxlab.trees.catalogue import find_objective
-from jaxlab.trees.histogram import choose
+from jaxlab.trees.table.binning import fit_binner
+from jaxlab.trees.boost.boosting import Config, bin_rows, train
+from jaxlab.trees.objectives.catalogue import find_objective
+from jaxlab.trees.grow.histogram import choose
 X = np.random.default_rng(0).normal(size=(300, 4))
 forest = train(
     bin_rows(fit_binner(X), X), X[:, 0], find_objective("squared_error"),

@@ -19,7 +19,7 @@ from jaxlab.data.batches import (
     streamed_batches,
     training_batches,
 )
-from jaxlab.data.images import ArraySource
+from jaxlab.data.images.image_set import ArraySource
 from jaxlab.data.order import Order
 
 SIZE = 10
@@ -29,7 +29,7 @@ WORKERS = """
 import itertools
 import numpy as np
 from jaxlab.data.batches import streamed_batches
-from jaxlab.data.images import ArraySource
+from jaxlab.data.images.find import ArraySource
 from jaxlab.data.order import Order
 
 if __name__ == "__main__":

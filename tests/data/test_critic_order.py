@@ -12,7 +12,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh, shard_batch
 from jaxlab.data.batches import resident_batches, streamed_batches
 from jaxlab.data.critic_order import CriticOrder, CriticSchedule
-from jaxlab.data.images import ArraySource
+from jaxlab.data.images.image_set import ArraySource
 from jaxlab.data.order import Order
 
 

@@ -10,7 +10,7 @@ import pytest
 from experiments import gbdt_tabular
 from experiments.gbdt_tabular import Config, main
 from jaxlab.core.errors import InputError
-from jaxlab.data.tabular import find_table
+from jaxlab.data.tables.find import find_table
 from jaxlab.train.run_folder import RunOptions, read_metrics
 from jaxlab.trees import GradientBoostingRegressor, XGBoostClassifier
 
@@ -145,7 +145,7 @@ def test_a_run_killed_between_rounds_ends_as_if_it_had_not_been(
     start, finish, stop_at, tmp_path
 ):
     def flags(folder):
-        often = ["--steps", 600, "--save-every", 20, "--subsample", 0.5, "--no-peers"]
+        often = ["--steps", 600, "--save-every", 20, "--subsample", 0.5]
         return ["--max-depth", 3, *often, "--run-dir", folder]
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -169,5 +169,5 @@ def test_a_run_killed_between_rounds_ends_as_if_it_had_not_been(
 def test_every_field_of_the_configuration_is_a_flag(start, finish):
     out, _ = finish(start("--help"))
     for field in dataclasses.fields(Config):
-        if field.name not in ("run", "peers"):
+        if field.name != "run":
             assert f"--{field.name.replace('_', '-')}" in out

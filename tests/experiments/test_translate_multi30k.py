@@ -10,7 +10,7 @@ import pytest
 
 from experiments import translate_multi30k
 from jaxlab.core.errors import InputError
-from jaxlab.data.vocabulary import Vocabulary
+from jaxlab.data.text.vocabulary import Vocabulary
 from jaxlab.train.run_folder import RunOptions, read_metrics
 
 # Two devices add the gradients of half batches in another order.

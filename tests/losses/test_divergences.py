@@ -12,7 +12,7 @@ from jaxlab.losses.adversarial import (
     minimax_generator,
     non_saturating_generator,
 )
-from jaxlab.losses.divergences import (
+from tests.losses.divergences import (
     jensen_shannon,
     kullback_leibler,
     minimax_value,

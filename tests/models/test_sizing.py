@@ -5,7 +5,7 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import num_elements
-from jaxlab.models.rnn import RNNLM
+from jaxlab.models.recurrent.language import RNNLM
 from jaxlab.models.sizing import num_parameters, width_for
 
 TOKENS = jnp.zeros((1, 2), jnp.int32)

@@ -13,7 +13,6 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
 from jaxlab.losses.adversarial import wasserstein_critic, wasserstein_generator
-from jaxlab.losses.gan_recipes import RECIPES
 from jaxlab.losses.lipschitz import clip_weights, critic_of_rows
 from jaxlab.train.adversarial import (
     AdversarialState,
@@ -24,6 +23,7 @@ from jaxlab.train.adversarial import (
     make_adversarial_step,
     make_optimizers,
 )
+from jaxlab.train.adversarial_recipes import RECIPES
 from jaxlab.train.engine import compile_step
 
 BATCH, LATENT, WIDTH = 8, 2, 16

@@ -11,7 +11,7 @@ from jaxlab.core.batch import Rows
 from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh, replicate
 from jaxlab.core.model import from_linen
-from jaxlab.models.vit import TENSOR_RULES, ViT
+from jaxlab.models.vision.vit import TENSOR_RULES, ViT
 from jaxlab.train.engine import compile_step, pmap_step
 from jaxlab.train.state import init_state
 from jaxlab.train.step import make_train_step

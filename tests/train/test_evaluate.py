@@ -5,7 +5,7 @@ import pytest
 
 from jaxlab.core.mesh import make_mesh
 from jaxlab.data.batches import evaluation_batches
-from jaxlab.data.images import ArraySource
+from jaxlab.data.images.image_set import ArraySource
 from jaxlab.train.evaluate import make_collector, means, once_per_state
 
 

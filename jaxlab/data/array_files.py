@@ -1,0 +1,73 @@
+"""Files of arrays, and a cache of arrays that take long to make."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from jaxlab.core.compilation import cache_folder
+from jaxlab.core.errors import InputError
+
+__all__ = ["cached_arrays", "files_key", "read_npz"]
+
+# What reading raises for a file that is absent, damaged or no `.npz` at all.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    TypeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def read_npz(file: pathlib.Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an `.npz` file.
+
+    Raises:
+        InputError: If the file is absent, damaged, or holds Python objects.
+    """
+    try:
+        with file.open("rb") as stream, np.load(stream) as saved:
+            return dict(saved)
+    except _UNREADABLE as error:
+        raise InputError(f"{file} is not a readable .npz file: {error}") from None
+
+
+def files_key(files: Iterable[pathlib.Path], *details: Any) -> str:
+    """Make a key that changes when one of the files does (by size and time)."""
+    digest = hashlib.sha256(repr(details).encode())
+    for file in sorted(files):
+        stat = file.stat()
+        digest.update(f"{file.absolute()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def cached_arrays(
+    key: str, make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Make arrays once and keep them below `cache_folder()`.
+
+    A cache that cannot be read is made again; one that cannot be written is skipped.
+    """
+    file = cache_folder() / "images" / f"{key}.npz"
+    with contextlib.suppress(InputError):
+        return read_npz(file)
+    arrays = make()
+    part = file.with_suffix(f".{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as stream:
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        part.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+    return arrays

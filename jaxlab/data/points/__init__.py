@@ -1,0 +1,1 @@
+"""Points: `toy` distributions in the plane, and `two_samples` to compare."""

@@ -1,0 +1,1 @@
+"""Tables: `find` finds one by name or path, `sources` load, `columns` give types."""

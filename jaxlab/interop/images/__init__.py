@@ -1,0 +1,1 @@
+"""Weights of networks of images: `vit`, `inception`."""

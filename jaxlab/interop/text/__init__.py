@@ -1,0 +1,1 @@
+"""Weights of networks of texts: `marian`, `bert`, `gpt2`, `llama`."""

@@ -1,0 +1,1 @@
+"""Weights of torch's own modules: `recurrent` (LSTM, GRU, RNN), `transformer`."""

@@ -1,0 +1,1 @@
+"""Recurrent networks of tokens: `language` (language model, classifier), `seq2seq`."""

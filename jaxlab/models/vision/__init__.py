@@ -1,0 +1,1 @@
+"""Networks of images: `vit`; `inception` and `feature_classifier`, for scores."""

@@ -1,0 +1,114 @@
+"""Images side by side, and what a classifier took them for."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from jaxlab.plots.figure import new_figure, save_figure
+
+__all__ = ["confusion_matrix", "image_grid", "predictions"]
+
+
+def confusion_matrix(
+    folder: pathlib.Path,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    class_names: Sequence[str],
+) -> pathlib.Path:
+    """Draw how often each class (row) was taken for each (column), in percent.
+
+    Returns:
+        The path of `confusion.png`.
+    """
+    count = len(class_names)
+    matrix = np.zeros((count, count))
+    np.add.at(matrix, (labels, predicted), 1)
+    share = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = float(np.clip(2.5 + 0.42 * count, 4, 16))
+    figure = new_figure(side + 0.8, side)
+    axes = figure.add_subplot()
+    drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(drawn, ax=axes, label="% of the class")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("label")
+    if count <= 30:
+        axes.set_xticks(range(count), class_names, rotation=45, ha="right")
+        axes.set_yticks(range(count), class_names)
+        for row, column in zip(*np.nonzero(share >= 0.5), strict=True):
+            color = "white" if share[row, column] > 50 else "black"
+            text = f"{share[row, column]:.0f}"
+            axes.text(column, row, text, ha="center", va="center", color=color, size=7)
+    accuracy = np.trace(matrix) / max(matrix.sum(), 1)
+    axes.set_title(f"accuracy {accuracy:.2%} of {len(labels)}")
+    return save_figure(figure, folder / "confusion.png")
+
+
+def image_grid(
+    path: pathlib.Path,
+    images: np.ndarray,
+    titles: Sequence[str] = (),
+    *,
+    colors: Sequence[str] = (),
+    columns: int = 8,
+) -> pathlib.Path:
+    """Draw images side by side.
+
+    Args:
+        path: The PNG file to write.
+        images: uint8, `(n, y, x, c)` with 1 or 3 channels.
+        titles: Text above each, if any.
+        colors: Of the titles.
+        columns: Images in a row.
+    """
+    columns = min(columns, len(images))
+    lines = -(-len(images) // columns)
+    figure = new_figure(1.25 * columns, (1.5 if titles else 1.25) * lines)
+    for position, image in enumerate(images):
+        axes = figure.add_subplot(lines, columns, position + 1)
+        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray")
+        axes.set_axis_off()
+        if titles:
+            color = colors[position] if colors else "black"
+            axes.set_title(titles[position], fontsize=7, color=color)
+    return save_figure(figure, path)
+
+
+def predictions(
+    folder: pathlib.Path,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    images: Callable[[np.ndarray], np.ndarray],
+    class_names: Sequence[str],
+    *,
+    num_images: int = 32,
+) -> list[pathlib.Path]:
+    """Draw the confusion matrix, and images with what they were taken for.
+
+    The first half of the grid are mistakes (as many as there are), in red with
+    "predicted (label)"; the rest are the first images that are right.
+
+    Args:
+        folder: Where to write.
+        labels: Class of each example.
+        predicted: Class that each example was taken for.
+        images: Gives the images, as `image_grid` draws them, of examples by number.
+        class_names: Names of the classes.
+        num_images: Number of images in the grid.
+
+    Returns:
+        The paths of `confusion.png` and `predictions.png`.
+    """
+    wrong = np.flatnonzero(predicted != labels)[: num_images // 2]
+    right = np.flatnonzero(predicted == labels)[: num_images - len(wrong)]
+    chosen = np.concatenate([wrong, right])
+    titles = [
+        class_names[predicted[i]]
+        if predicted[i] == labels[i]
+        else f"{class_names[predicted[i]]} ({class_names[labels[i]]})"
+        for i in chosen
+    ]
+    colors = ["firebrick" if predicted[i] != labels[i] else "black" for i in chosen]
+    shown = images(chosen)
+    grid = image_grid(folder / "predictions.png", shown, titles, colors=colors)
+    return [confusion_matrix(folder, labels, predicted, class_names), grid]

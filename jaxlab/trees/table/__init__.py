@@ -1,0 +1,1 @@
+"""Features to bytes: `binning`, of `columns`, `cuts` and `codes`."""
