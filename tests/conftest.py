@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import pathlib
 import shutil
 
 # Before JAX starts: a CPU with four devices, unless a GPU run is asked for.
@@ -12,6 +11,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import numpy as np
 import pytest
+
+from jaxlab.core.compilation import cache_folder, processor_key
 
 # Read when kernels are first asked for, by the tests and what they start. A build that
 # fails though there is a compiler stays an error.
@@ -22,8 +23,8 @@ if not HAS_COMPILER:
     os.environ.setdefault("JAXLAB_NATIVE", "0")
 
 jax.config.update("jax_num_cpu_devices", 4)
-# Compiled programs are kept from one run of the tests to the next.
-CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
+# Compiled programs outlive the checkout: two thirds of the tests' time are XLA's.
+CACHE = cache_folder() / "tests" / f"{jax.__version__}-{processor_key()}"
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -66,3 +67,34 @@ def compilations():
             logger.removeHandler(handler)
 
     return collect
+
+
+BEFORE = pytest.StashKey[float]()
+# CPU seconds, from an empty cache, from which on a test needs a mark.
+NEEDS_MARK = {"slow": 5.0, "claim": 20.0}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Count the CPU seconds of a test, and of the processes that it has waited for."""
+    item.stash[BEFORE] = sum(os.times()[:4])
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.when == "teardown":
+        seconds = sum(os.times()[:4]) - item.stash[BEFORE]
+        report.user_properties.append(("cpu_seconds", seconds))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """List the tests that took more than their marks allow."""
+    for report in terminalreporter.stats.get("", ()):
+        seconds = dict(report.user_properties).get("cpu_seconds", 0.0)
+        for mark, limit in NEEDS_MARK.items():
+            if seconds > limit and not {mark, "claim"} & set(report.keywords):
+                line = f"needs the mark {mark}: {seconds:.1f} s {report.nodeid}"
+                terminalreporter.write_line(line)

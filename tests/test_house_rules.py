@@ -1,6 +1,6 @@
 """Rules that hold for every file: it imports, says what it is, and stays short."""
 
-import ast
+import collections
 import importlib
 import inspect
 import os
@@ -8,10 +8,9 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
-
 ROOT = pathlib.Path(__file__).parents[1]
 LONGEST = {"jaxlab": 400, "experiments": 220}  # lines, jaxlab's to plan the cut at 300
+MOST_FILES = 15  # in a folder of jaxlab
 PEERS = {"torch", "tensorflow", "transformers", "safetensors"}
 PEERS |= {"ot", "ott"}
 PEERS |= {"xgboost", "lightgbm"}  # scikit-learn imports pandas where it is there
@@ -55,39 +54,56 @@ def run(script, folder=ROOT):
     return done.stdout
 
 
-@pytest.mark.parametrize("name", [*JAXLAB, *EXPERIMENTS, *BENCHMARKS])
-def test_every_file_parses(name):
-    ast.parse({**JAXLAB, **EXPERIMENTS, **BENCHMARKS}[name].read_text())
+def test_every_module_imports_and_says_what_it_is_and_offers():
+    wrong = []
+    for name, file in JAXLAB.items():
+        module = importlib.import_module(name)
+        if not module.__doc__:
+            wrong.append(f"{name} needs a docstring")
+        if file.name != "__init__.py" and not module.__all__:
+            wrong.append(f"{name} needs __all__")
+        offered = getattr(module, "__all__", ())
+        wrong += [f"{name} has no {p}" for p in offered if not hasattr(module, p)]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("name", JAXLAB)
-def test_every_module_imports_and_says_what_it_is_and_offers(name):
-    module = importlib.import_module(name)
-    assert module.__doc__, "needs a docstring"
-    if JAXLAB[name].name != "__init__.py":
-        assert module.__all__, "needs __all__"
-    for public in getattr(module, "__all__", ()):
-        assert hasattr(module, public), f"__all__ names {public}"
+def test_every_public_function_and_class_has_a_docstring():
+    wrong = []
+    for name in JAXLAB:
+        for public, value in public_objects(importlib.import_module(name)):
+            # A dataclass without one is given its signature.
+            if not value.__doc__ or value.__doc__.startswith(f"{public}("):
+                wrong.append(f"{name}.{public}")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("name", JAXLAB)
-def test_every_public_function_and_class_has_a_docstring(name):
-    for public, value in public_objects(importlib.import_module(name)):
-        # A dataclass without one is given its signature.
-        written = (value.__doc__ or "").removeprefix(f"{public}(")
-        assert written == value.__doc__, f"{public} needs a docstring"
+def test_files_and_folders_stay_small():
+    lengths = {
+        name: len(file.read_text().splitlines())
+        for name, file in {**JAXLAB, **EXPERIMENTS}.items()
+    }
+    long = {n: k for n, k in lengths.items() if k > LONGEST[n.partition(".")[0]]}
+    assert long == {}
+    counts = collections.Counter(
+        str(file.parent.relative_to(ROOT))
+        for file in JAXLAB.values()
+        if file.name != "__init__.py"
+    )
+    assert {folder: k for folder, k in counts.items() if k > MOST_FILES} == {}
 
 
-@pytest.mark.parametrize("name", [*JAXLAB, *EXPERIMENTS])
-def test_files_stay_short(name):
-    file = {**JAXLAB, **EXPERIMENTS}[name]
-    length = len(file.read_text().splitlines())
-    assert length <= LONGEST[name.partition(".")[0]]
+def test_no_name_is_vague():
+    names = (*JAXLAB, *EXPERIMENTS, *BENCHMARKS)
+    assert [name for name in names if VAGUE & set(name.split("."))] == []
 
 
-@pytest.mark.parametrize("name", [*JAXLAB, *EXPERIMENTS, *BENCHMARKS])
-def test_no_name_is_vague(name):
-    assert not VAGUE & set(name.split("."))
+def test_tests_lie_where_their_modules_do():
+    """A folder of tests mirrors a folder of jaxlab, or one at the top."""
+    tests = ROOT / "tests"
+    folders = {file.parent.relative_to(tests) for file in tests.rglob("test_*.py")}
+    tops = (ROOT / "jaxlab", ROOT)
+    lost = [f for f in folders if not any((top / f).is_dir() for top in tops)]
+    assert lost == []
 
 
 def test_experiments_and_benchmarks_import_and_do_nothing_by_that(tmp_path):

@@ -1,11 +1,13 @@
 """The persistent compilation cache: a second start skips the compiler."""
 
+import hashlib
 import os
 import pathlib
+import platform
 
 import jax
 
-__all__ = ["cache_folder", "use_compilation_cache"]
+__all__ = ["cache_folder", "processor_key", "use_compilation_cache"]
 
 
 def cache_folder() -> pathlib.Path:
@@ -14,13 +16,27 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(chosen).expanduser()
 
 
+def processor_key() -> str:
+    """Return a short name of the kind of processor that programs are compiled for.
+
+    JAX's own key does not know it: machines that share a home folder would run each
+    other's instructions.
+    """
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else [platform.processor()]
+    kind = {line for line in lines if line.startswith(("model name", "flags"))}
+    made_for = (platform.machine(), *sorted(kind or lines))
+    return hashlib.sha256(repr(made_for).encode()).hexdigest()[:12]
+
+
 def use_compilation_cache() -> None:
-    """Keep compiled programs on disk, below `cache_folder()`.
+    """Keep compiled programs on disk, below `cache_folder()`, by kind of processor.
 
     A folder that the user named (`JAX_COMPILATION_CACHE_DIR`) is left in force.
     """
     if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+        folder = cache_folder() / "xla" / processor_key()
+        jax.config.update("jax_compilation_cache_dir", str(folder))
     # Small programs too: starting a run compiles dozens of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -6,9 +6,15 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
-from jaxlab.core.compilation import cache_folder, use_compilation_cache
+from jaxlab.core.compilation import (
+    cache_folder,
+    processor_key,
+    use_compilation_cache,
+)
 
 OPTIONS = (
     "jax_compilation_cache_dir",
@@ -52,7 +58,7 @@ def test_programs_are_kept_below_the_folder(monkeypatch, tmp_path, options):
     monkeypatch.setenv("JAXLAB_CACHE", str(tmp_path))
     jax.config.update("jax_compilation_cache_dir", None)
     use_compilation_cache()
-    assert folder_in_use() == str(tmp_path / "xla")
+    assert folder_in_use() == str(tmp_path / "xla" / processor_key())
 
 
 def test_a_folder_that_the_user_named_stays_in_force(tmp_path, options):
@@ -66,3 +72,51 @@ def test_a_compiled_program_is_written_to_disk(tmp_path):
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     subprocess.run([sys.executable, "-c", SCRIPT], env=environment, check=True)
     assert any((tmp_path / "xla").iterdir())
+
+
+def test_machines_that_differ_do_not_share_programs():
+    key = processor_key()
+    assert key == processor_key()
+    assert key.isalnum()
+
+
+@pytest.fixture
+def hits():
+    """Count the programs that JAX has found in its cache on disk."""
+    found = []
+
+    def listen(event, **details):
+        if event == "/jax/compilation_cache/cache_hits":
+            found.append(event)
+
+    jax.monitoring.register_event_listener(listen)
+    yield found
+    jax.monitoring.unregister_event_listener(listen)
+
+
+def compile_anew():
+    """Compile a program that no other test has, with nothing kept in memory."""
+    jax.clear_caches()
+    jax.jit(lambda x: jax.numpy.sin(x) @ x + 3.25)(np.ones((7, 7), np.float32))
+
+
+def test_the_cache_of_the_tests_hits(hits):
+    compile_anew()
+    hits.clear()
+    compile_anew()
+    assert hits, "this processor never finds its programs again (jax-ml/jax#38445)"
+
+
+def test_a_damaged_entry_is_compiled_again(tmp_path, options, hits):
+    compilation_cache.reset_cache()
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    compile_anew()
+    entries = [file for file in tmp_path.iterdir() if file.name.endswith("-cache")]
+    assert entries
+    for file in entries:
+        file.write_bytes(b"damaged")
+    hits.clear()
+    compile_anew()  # warnings are errors in tests, but for this one
+    assert not hits
+    compilation_cache.reset_cache()

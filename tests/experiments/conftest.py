@@ -1,36 +1,63 @@
-"""Experiments as commands."""
+"""Experiments as commands: in this process where that shows the same."""
 
 import os
 import pathlib
+import runpy
 import signal
 import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from jaxlab.core.pytree import flat_paths
-from jaxlab.train.checkpoint import load_params
+from jaxlab.train import launch
+from jaxlab.train.checkpoint import Checkpoints
 from jaxlab.train.run_folder import read_metrics
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
-def start(request, tmp_path_factory):
-    """Start the experiment that a test module is about, with flags.
+def command(monkeypatch, capsys):
+    """Run an experiment's command line here: give its exit code and what it printed."""
+    # What a process may do once: its devices are in use, its memory stays glibc's.
+    for name in ("use_cpu_devices", "keep_freed_memory", "use_compilation_cache"):
+        monkeypatch.setattr(launch, name, lambda *args: None)
+
+    def command(experiment, *flags):
+        name = f"experiments.{experiment}"
+        monkeypatch.setattr(sys, "argv", [name, *map(str, flags)])
+        code = 0
+        capsys.readouterr()
+        try:
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def start(tmp_path_factory):
+    """Start an experiment in a process of its own, with flags.
 
     Processes that still run are killed at the end of the test.
     """
     started = []
-    cache = tmp_path_factory.getbasetemp().parent / "jaxlab_cache"
-    environment = {**os.environ, "JAXLAB_CACHE": str(cache)}
-    name = request.module.__name__.rpartition("test_")[-1]
+    environment = {
+        **os.environ,
+        "JAXLAB_CACHE": str(tmp_path_factory.getbasetemp().parent / "jaxlab_cache"),
+        "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
+    }
 
-    def start(*flags):
+    def start(experiment, *flags):
         process = subprocess.Popen(
-            [sys.executable, "-m", f"experiments.{name}", *map(str, flags)],
+            [sys.executable, "-m", f"experiments.{experiment}", *map(str, flags)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -59,28 +86,42 @@ def finish():
 
 
 @pytest.fixture
-def stop_at(finish):
-    """Send a process a signal once its run has reached a step, and wait for its end."""
+def kill_at(finish):
+    """Kill a process once its run has reached a step."""
 
-    def stop_at(process, folder, step, signum):
+    def kill_at(process, folder, step):
         while not (rows := read_metrics(folder)) or rows[-1]["step"] < step:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.005)
-        process.send_signal(signum)
-        return finish(process, {signal.SIGKILL: -9, signal.SIGINT: 130}[signum])
+        process.kill()
+        return finish(process, -signal.SIGKILL)
 
-    return stop_at
+    return kill_at
+
+
+def _arrays(folder):
+    """Read the last state of a run, by path."""
+    path = folder / "checkpoints"
+    with Checkpoints(path) as checkpoints:
+        step = checkpoints.latest_step()
+    with ocp.PyTreeCheckpointer() as reader:
+        return flat_paths(dict(reader.restore(path.absolute() / str(step) / "state")))
 
 
 @pytest.fixture
-def assert_same_params():
-    """Compare a part of the states of two runs, bit by bit."""
+def assert_same_run():
+    """Compare two runs: the bits of their last states, and their rows but for time."""
 
-    def assert_same_params(one, other, name="", note=""):
-        expected, found = (flat_paths(load_params(f, name=name)) for f in (one, other))
+    def assert_same_run(one, other, note=""):
+        expected, found = map(_arrays, (one, other))
         assert found.keys() == expected.keys()
         for path, leaf in expected.items():
-            message = f"{name} {path} {note}"
+            message = f"{path} {note}"
             np.testing.assert_array_equal(found[path], leaf, err_msg=message)
+        expected, found = (
+            [{**row, "seconds": 0} for row in read_metrics(folder)]
+            for folder in (one, other)
+        )
+        assert found == expected
 
-    return assert_same_params
+    return assert_same_run

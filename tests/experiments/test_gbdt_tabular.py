@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import signal
 
 import numpy as np
 import pytest
 
+from benchmarks import tree_peers
 from experiments import gbdt_tabular
-from experiments.gbdt_tabular import Config, main
+from experiments.gbdt_tabular import main
 from jaxlab.core.errors import InputError
 from jaxlab.data.tables.find import find_table
 from jaxlab.train.run_folder import RunOptions, read_metrics
@@ -103,19 +103,6 @@ def test_two_devices_train_the_same_forest(tmp_path):
     assert_same_model(tmp_path / "two", tmp_path / "one")
 
 
-@pytest.mark.slow
-def test_the_libraries_that_are_installed_stand_beside(start, finish, tmp_path):
-    out, _ = finish(start("--smoke", "--peers", "--run-dir", tmp_path / "run"))
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    names = [row["library"].split()[0] for row in summary["peers"]]
-    assert names[0] == "jaxlab"
-    assert "sklearn" in names
-    assert all(row["auc"] > 0.9 for row in summary["peers"])
-    # The estimator grows the forest that the experiment has grown.
-    assert summary["peers"][0]["loss"] == summary["metrics"]["loss"]
-    assert "second_fit_s" in out
-
-
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
@@ -133,41 +120,16 @@ def test_a_value_that_cannot_be_used_is_an_error(tmp_path, fields, error):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
-    out, err = finish(start("--max-dept", 4), code=2)
-    assert out == ""
-    assert err.count("\n") == 1
-    assert "did you mean --max-depth?" in err
-
-
 @pytest.mark.slow
-def test_a_run_killed_between_rounds_ends_as_if_it_had_not_been(
-    start, finish, stop_at, tmp_path
-):
-    def flags(folder):
-        often = ["--steps", 600, "--save-every", 20, "--subsample", 0.5]
-        return ["--max-depth", 3, *often, "--run-dir", folder]
-
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(start(*flags(whole)))
-    _, err = stop_at(start(*flags(broken)), broken, 15, signal.SIGINT)
-    assert f"--run-dir {broken}" in err
-    done = read_metrics(broken)[-1]["step"]
-    stop_at(start(*flags(broken)), broken, done + 30, signal.SIGKILL)
-    out, _ = finish(start(*flags(broken)))
-    assert "resumed from step" in out
-    assert_same_model(broken, whole)
-    rows = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(path)]
-        for path in (whole, broken)
-    ]
-    assert rows[0] == rows[1]
-    _, err = finish(start(*flags(broken), "--learning-rate", 0.5), code=2)
-    assert "learning_rate is 0.1 there, 0.5 here" in err
-
-
-def test_every_field_of_the_configuration_is_a_flag(start, finish):
-    out, _ = finish(start("--help"))
-    for field in dataclasses.fields(Config):
-        if field.name != "run":
-            assert f"--{field.name.replace('_', '-')}" in out
+@pytest.mark.peer
+def test_the_libraries_that_are_installed_stand_beside_a_run(tmp_path, capsys):
+    metrics = train(tmp_path / "run")
+    rows = tree_peers.compare(tmp_path / "run")
+    names = [row["library"].split()[0] for row in rows]
+    assert names[0] == "jaxlab"
+    assert "sklearn" in names
+    assert all(row["auc"] > 0.9 for row in rows)
+    # The estimator grows the forest that the experiment has grown.
+    assert rows[0]["loss"] == metrics["loss"]
+    assert tree_peers.main([str(tmp_path)]) == 2
+    assert "holds no finished run" in capsys.readouterr().err

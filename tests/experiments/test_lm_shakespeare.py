@@ -63,7 +63,8 @@ def test_a_repeated_line_is_learnt(tmp_path, text):
     assert metrics["bits_per_character"] < 2  # 4.1 without looking at what came before
 
 
-def test_text_that_is_absent_ends_with_one_line_and_code_2(start, finish, tmp_path):
-    _, err = finish(start("--data", tmp_path / "no.txt"), code=2)
+def test_text_that_is_absent_ends_with_one_line_and_code_2(command, tmp_path):
+    code, _, err = command("lm_shakespeare", "--data", tmp_path / "no.txt")
+    assert code == 2
     assert err.count("\n") == 1
     assert "no.txt" in err

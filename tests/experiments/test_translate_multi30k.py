@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import signal
 
 import numpy as np
 import pytest
@@ -75,29 +74,6 @@ def test_absent_files_are_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_as_if_it_had_not_been(
-    start, finish, stop_at, assert_same_params, tmp_path
-):
-    def flags(folder):
-        often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
-        sizes = ["--num-buckets", 2, "--steps", 30]
-        return ["--smoke", *sizes, *often, "--run-dir", folder]
-
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(start(*flags(whole)))
-    for step, signum in ((5, signal.SIGINT), (14, signal.SIGKILL)):
-        stop_at(start(*flags(broken)), broken, step, signum)
-    out, _ = finish(start(*flags(broken)))
-    assert "resumed from step" in out
-    assert_same_params(whole, broken)
-    rows = [
-        [(row["step"], row.get("train/loss")) for row in read_metrics(folder)]
-        for folder in (whole, broken)
-    ]
-    assert rows[0] == rows[1]
-
-
-@pytest.mark.slow
 def test_two_devices_make_the_curve_of_one(tmp_path):
     curves = []
     for mesh in ("data=1", "data=2"):
@@ -105,13 +81,6 @@ def test_two_devices_make_the_curve_of_one(tmp_path):
         rows = read_metrics(tmp_path / mesh)
         curves.append([row["train/loss"] for row in rows if "train/loss" in row])
     np.testing.assert_allclose(*curves, atol=SUMS)
-
-
-def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
-    out, err = finish(start("--modle", "gru"), code=2)
-    assert out == ""
-    assert err.count("\n") == 1
-    assert "--model" in err
 
 
 def test_what_cannot_be_is_told_before_training(tmp_path):

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import math
-import random
-import signal
 
 import jax
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 
 from experiments import wasserstein_duality
 from jaxlab.train.checkpoint import load_params
-from jaxlab.train.run_folder import RunOptions, read_metrics
+from jaxlab.train.run_folder import RunOptions
 
 # Float32 scores of size 3, summed over hundreds of rows, against float64.
 ROUNDING = 1e-5
@@ -89,14 +87,14 @@ def train_a_critic(folder, loss, steps, seed=0):
     return slope, min(metrics["share"], by_line)
 
 
-@pytest.mark.slow
+@pytest.mark.claim
 def test_the_one_sided_critic_reaches_the_exact_distance_with_slope_one(tmp_path):
     slope, proved = train_a_critic(tmp_path / "run", "wgan-lp", 2000)
     assert slope <= 1.05
     assert proved >= 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.claim
 def test_the_two_sided_critic_reaches_the_exact_distance_with_slope_one(tmp_path):
     # Where few lines between the samples pass, one seed in eight leaves a steep place,
     # and which one it is the rounding decides: so two seeds must do, of at most four.
@@ -112,15 +110,8 @@ def test_the_two_sided_critic_reaches_the_exact_distance_with_slope_one(tmp_path
     assert good == 2
 
 
-def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
-    out, err = finish(start("--penalti", 4), code=2)
-    assert out == ""
-    assert err.count("\n") == 1
-    assert "did you mean --penalty?" in err
-
-
 @pytest.mark.slow
-def test_values_that_do_not_fit_end_with_one_line_and_code_2(start, finish, tmp_path):
+def test_values_that_do_not_fit_end_with_one_line_and_code_2(command, tmp_path):
     for flags, message in (
         (["--data", "circle"], "no two samples 'circle'"),
         (["--penalty", -1.0], "penalty -1.0 must be above 0"),
@@ -132,36 +123,12 @@ def test_values_that_do_not_fit_end_with_one_line_and_code_2(start, finish, tmp_
         (["--loss", "wgan-clip", "--clip-limit", 0.0], "limit 0.0 of clipping"),
     ):
         folder = tmp_path / "run"
-        _, err = finish(start("--smoke", *flags, "--run-dir", folder), code=2)
+        flags = ["--smoke", *flags, "--run-dir", folder]
+        code, _, err = command("wasserstein_duality", *flags)
+        assert code == 2
         assert err.count("\n") == 1
         assert message in err
         assert not folder.exists()
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_a_random_step_ends_as_if_it_had_not_been(
-    start, finish, stop_at, assert_same_params, tmp_path
-):
-    def flags(folder):
-        often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
-        return ["--smoke", "--loss", "sn", "--steps", 60, *often, "--run-dir", folder]
-
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(start(*flags(whole)))
-    first, second = random.randint(2, 12), random.randint(20, 32)
-    _, err = stop_at(start(*flags(broken)), broken, first, signal.SIGINT)
-    assert f"--run-dir {broken}" in err
-    stop_at(start(*flags(broken)), broken, second, signal.SIGKILL)
-    out, _ = finish(start(*flags(broken)))
-    assert "resumed from step" in out
-    assert_same_params(whole, broken, note=f"{first=} {second=}")
-    rows = [
-        [(row["step"], row.get("train/loss"), row.get("test/share")) for row in of]
-        for of in map(read_metrics, (whole, broken))
-    ]
-    assert rows[0] == rows[1]
-    _, err = finish(start(*flags(broken), "--learning-rate", 0.5), code=2)
-    assert "learning_rate is 0.005 there, 0.5 here" in err
 
 
 @pytest.mark.slow

@@ -3,9 +3,7 @@
 import dataclasses
 import json
 import math
-import signal
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -52,46 +50,14 @@ def test_all_losses_stand_in_one_table(tmp_path, capsys, monkeypatch):
     assert "high_quality" in capsys.readouterr().out
 
 
-@pytest.mark.slow
-def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
-    start, finish, stop_at, tmp_path
-):
-    def flags(folder):
-        often = ["--log-every", 1, "--save-every", 3, "--eval-every", 10]
-        return ["--smoke", "--steps", 40, *often, "--run-dir", folder]
-
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(start(*flags(whole)))
-    _, err = stop_at(start(*flags(broken)), broken, 5, signal.SIGINT)
-    assert f"--run-dir {broken}" in err
-    out, _ = finish(start(*flags(broken)))
-    assert "resumed from step" in out
-    for step in (0, 10, 20, 30, 40):  # of the averaged generator and of the critic
-        files = (folder / "stages" / f"{step}.npz" for folder in (whole, broken))
-        expected, found = map(np.load, files)
-        for name in ("samples", "scores"):
-            np.testing.assert_array_equal(found[name], expected[name])
-    expected, found = (
-        [{**row, "seconds": 0} for row in read_metrics(folder)]
-        for folder in (whole, broken)
-    )
-    assert expected == found
-
-
-def test_a_wrong_flag_ends_with_one_line_and_code_2(start, finish):
-    out, err = finish(start("--los", "gan"), code=2)
-    assert out == ""
-    assert err.count("\n") == 1
-    assert "did you mean --loss?" in err
-
-
-def test_a_loss_that_is_not_known_is_told_with_those_that_are(start, finish):
-    _, err = finish(start("--loss", "wgan"), code=2)
+def test_a_loss_that_is_not_known_is_told_with_those_that_are(command):
+    code, _, err = command("wgan_toy", "--loss", "wgan")
+    assert code == 2
     assert err.count("\n") == 1
     assert "wgan-gp" in err
 
 
-@pytest.mark.slow
+@pytest.mark.claim
 def test_the_penalised_critic_leads_to_all_modes(tmp_path):
     run = RunOptions(run_dir=str(tmp_path / "run"))
     metrics = wgan_toy.main(wgan_toy.Config(eval_every=4000, run=run))

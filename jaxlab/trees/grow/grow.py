@@ -17,7 +17,7 @@ __all__ = ["can_compile", "grow_tree"]
 
 
 def can_compile(implementation: str, *, has_counts: bool, num_devices: int) -> bool:
-    """Tell whether the compiled grower (`kernels/grow.h`) can grow such trees.
+    """Tell whether the compiled grower (`kernels/expand.h`) can grow such trees.
 
     It sums gradients and hessians, but no counts, on one device. The rest is grown in
     JAX, with compiled histograms.

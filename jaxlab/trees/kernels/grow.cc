@@ -1,5 +1,5 @@
 // The call from XLA that grows one tree.
-#include "grow.h"
+#include "expand.h"
 
 #include <memory>
 #include <mutex>

@@ -18,12 +18,12 @@ pytestmark = pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning:sklearn")
 @parametrize_with_checks(
     [
-        XGBoostRegressor(n_estimators=20),
-        XGBoostClassifier(n_estimators=20),
-        XGBoostRanker(n_estimators=20),
-        XGBoostRegressor(n_estimators=15, booster="dart", rate_drop=0.2),
-        GradientBoostingRegressor(n_estimators=40),
-        GradientBoostingClassifier(n_estimators=20),
+        XGBoostRegressor(n_estimators=4),
+        XGBoostClassifier(n_estimators=4),
+        XGBoostRanker(n_estimators=4),
+        XGBoostRegressor(n_estimators=4, booster="dart", rate_drop=0.2),
+        GradientBoostingRegressor(n_estimators=4, learning_rate=0.5),
+        GradientBoostingClassifier(n_estimators=4, learning_rate=0.5),
     ]
 )
 def test_an_estimator_keeps_the_contract_of_scikit_learn(estimator, check, request):

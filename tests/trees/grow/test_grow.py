@@ -693,7 +693,7 @@ def test_without_memory_for_histograms_the_tree_is_the_same(policy, monkeypatch)
     expected = grow(make("missing values"), shape_of(policy, "xla"))
     monkeypatch.setattr(expand, "_MOST_BYTES", 0)
     anew = jax.jit(
-        lambda *given, shape: grow_tree(*given, shape), static_argnames="spec"
+        lambda *given, spec: grow_tree(*given, spec), static_argnames="spec"
     )
     monkeypatch.setitem(globals(), "grow_jitted", anew)
     assert_same(grow(make("missing values"), shape_of(policy, "xla")), expected)

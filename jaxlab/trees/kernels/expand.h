@@ -1,4 +1,4 @@
-// Grows one tree: the compiled twin of grow.py, with the same bits.
+// Grows one tree: the compiled twin of expand.py, with the same bits.
 #pragma once
 
 #include <algorithm>

@@ -1,0 +1,120 @@
+"""What every experiment promises, on one table of experiments."""
+
+import dataclasses
+import importlib
+import json
+import math
+import os
+import random
+import signal
+
+import pytest
+
+from jaxlab.train.interrupts import Interrupted
+from jaxlab.train.run_folder import RunOptions, read_metrics
+
+# Name: fields of a short run that are not its SMOKE's.
+EXPERIMENTS = {
+    "gbdt_tabular": {"subsample": 0.5},
+    "lm_shakespeare": {"model": "gru"},
+    "translate_multi30k": {"num_buckets": 2},
+    "vit_cifar": {},
+    "wasserstein_duality": {"loss": "sn"},
+    "wgan_cifar": {"model": "mlp", "num_samples": 64},
+    "wgan_toy": {},
+}
+# One experiment for each kind of state, with a misspelt flag and what is meant.
+KINDS = {
+    "vit_cifar": ("--learning-rate", "learning_rate is 0.003 there, 0.5 here"),
+    "wgan_toy": ("--learning-rate", "learning_rate is 0.005 there, 0.5 here"),
+    "gbdt_tabular": ("--learning-rate", "learning_rate is 0.1 there, 0.5 here"),
+}
+
+
+@pytest.fixture(params=EXPERIMENTS)
+def experiment(request):
+    return importlib.import_module(f"experiments.{request.param}")
+
+
+def short(experiment, folder, **fields):
+    """Give the configuration of a short run that often logs and saves."""
+    run = RunOptions(run_dir=str(folder), log_every=1, save_every=3, mesh="data=1")
+    name = experiment.__name__.rpartition(".")[-1]
+    chosen = EXPERIMENTS[name] | fields
+    if "eval_every" in {field.name for field in dataclasses.fields(experiment.Config)}:
+        chosen["eval_every"] = 4
+    return dataclasses.replace(experiment.SMOKE, run=run, steps=8, **chosen)
+
+
+def test_a_wrong_flag_ends_with_one_line_and_code_2(experiment, command):
+    name = experiment.__name__.rpartition(".")[-1]
+    code, out, err = command(name, "--stepz", 4)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "did you mean --steps?" in err
+
+
+def test_every_field_of_the_configuration_is_a_flag(experiment, command):
+    name = experiment.__name__.rpartition(".")[-1]
+    code, out, _ = command(name, "--help")
+    assert code == 0
+    for field in dataclasses.fields(experiment.Config):
+        if field.name != "run":
+            assert f"--{field.name.replace('_', '-')}" in out
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
+    experiment, tmp_path, monkeypatch, assert_same_run, capsys
+):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    metrics = experiment.main(short(experiment, whole))
+    assert all(map(math.isfinite, metrics.values()))
+    last, fit = random.randint(1, 6), experiment.fit
+
+    def interrupted(step, state, batches, **options):
+        def stopping(start):
+            for number, batch in enumerate(batches(start), start):
+                if number == last:  # Ctrl-C while the update is made
+                    os.kill(os.getpid(), signal.SIGINT)
+                yield batch
+
+        return fit(step, state, stopping, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment, "fit", interrupted)
+        with pytest.raises(Interrupted, match=f"--run-dir {broken}"):
+            experiment.main(short(experiment, broken))
+    assert read_metrics(broken)[-1]["step"] == last + 1
+    capsys.readouterr()
+    assert experiment.main(short(experiment, broken)) == metrics
+    assert f"resumed from step {last + 1}" in capsys.readouterr().out
+    assert_same_run(whole, broken, note=f"{last=}")
+    summaries = [json.loads((f / "summary.json").read_text()) for f in (whole, broken)]
+    assert summaries[0]["metrics"] == summaries[1]["metrics"]
+    # Again: nothing is trained anew, and the result is the same.
+    assert experiment.main(short(experiment, broken)) == metrics
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_a_run_that_is_killed_ends_as_if_it_had_not_been(
+    name, start, finish, kill_at, assert_same_run, command, tmp_path
+):
+    def flags(folder):
+        often = ["--log-every", 1, "--save-every", 3, "--mesh", "data=1"]
+        steps = 600 if name == "gbdt_tabular" else 30
+        return [name, "--smoke", "--steps", steps, *often, "--run-dir", folder]
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    step = random.randint(4, 20)
+    both = start(*flags(whole)), start(*flags(broken))
+    kill_at(both[1], broken, step)
+    finish(both[0])
+    out, _ = finish(start(*flags(broken)))
+    assert "resumed from step" in out
+    assert_same_run(whole, broken, note=f"{step=}")
+    flag, message = KINDS[name]
+    code, _, err = command(*flags(broken), flag, 0.5)
+    assert code == 2
+    assert message in err
