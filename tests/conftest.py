@@ -45,6 +45,22 @@ def rng():
 
 
 @pytest.fixture
+def same():
+    """Tell whether two trees of arrays are equal bit for bit."""
+
+    def same(a, b):
+        leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        return all(np.array_equal(_data(x), _data(y)) for x, y in leaves)
+
+    return same
+
+
+def _data(leaf):
+    is_key = jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+
+@pytest.fixture
 def compilations():
     """Collect the names of what JAX compiles in `with compilations() as names`."""
 

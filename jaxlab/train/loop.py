@@ -37,7 +37,7 @@ class NonFiniteError(FloatingPointError):
 
     def __init__(self, message: str, step: int, folder: pathlib.Path) -> None:
         super().__init__(message)
-        self.step, self.run_folder = step, folder
+        self.step, self.folder = step, folder
 
 
 def fit(

@@ -173,7 +173,7 @@ def test_features_are_those_of_the_network_and_of_uint8_images_alone(data):
         features.embed(jnp.asarray(images, jnp.float32))
 
 
-@pytest.mark.slow
+@pytest.mark.claim
 def test_digits_are_told_apart_at_98_percent():
     network = FeatureClassifier(num_classes=10)
     found = train_classifier(

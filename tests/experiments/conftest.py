@@ -31,6 +31,7 @@ def command(monkeypatch, capsys):
     def command(experiment, *flags):
         name = f"experiments.{experiment}"
         monkeypatch.setattr(sys, "argv", [name, *map(str, flags)])
+        monkeypatch.delitem(sys.modules, name, raising=False)  # run it anew
         code = 0
         capsys.readouterr()
         try:

@@ -18,7 +18,8 @@ SUMS = 1e-5
 @pytest.mark.slow
 def test_smoke_leaves_everything_in_its_folder(tmp_path):
     run = RunOptions(run_dir=str(tmp_path / "run"), log_every=1)
-    metrics = vit_cifar.main(dataclasses.replace(vit_cifar.SMOKE, run=run))
+    config = dataclasses.replace(vit_cifar.SMOKE, run=run)
+    metrics = vit_cifar.main(config)
     assert metrics.keys() == {"loss", "accuracy"}
     assert all(map(math.isfinite, metrics.values()))
     # The head starts at zero, so the first loss is that of chance.
@@ -31,6 +32,7 @@ def test_smoke_leaves_everything_in_its_folder(tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["metrics"] == metrics
     assert summary["steps"] == vit_cifar.SMOKE.steps
+    assert vit_cifar.main(config) == metrics  # again: nothing is trained anew
 
 
 @pytest.mark.slow

@@ -111,19 +111,3 @@ def open_run(tmp_path):
     yield open_folder
     for run in opened:
         run.close()
-
-
-def same(a, b):
-    """Tell whether two trees of arrays are equal bit for bit."""
-    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(_data(x), _data(y)) for x, y in leaves)
-
-
-def _data(leaf):
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
-
-
-@pytest.fixture(name="same")
-def _same():
-    return same

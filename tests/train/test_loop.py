@@ -24,7 +24,9 @@ from jaxlab.train.run_folder import read_metrics
 def drawn(monkeypatch):
     """Collect the folders whose curves are asked for, since drawing takes time."""
     folders = []
-    monkeypatch.setattr(loop, "learning_curves", folders.append)
+    monkeypatch.setattr(
+        loop, "learning_curves", lambda folder, rows: folders.append(folder)
+    )
     return folders
 
 

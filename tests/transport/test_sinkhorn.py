@@ -52,7 +52,7 @@ def test_plans_are_those_of_pot_and_ott(double, rng, eps):
     np.testing.assert_allclose(found.plan, by_pot, atol=PLANS)
     with jax.numpy_rank_promotion("allow"):
         linear = LinearProblem(Geometry(cost, epsilon=eps), a, b)
-        by_ott = Sinkhorn(threshold=TIGHT, max_iterations=100_000)(linear)
+        by_ott = jax.jit(Sinkhorn(threshold=TIGHT, max_iterations=100_000))(linear)
     np.testing.assert_allclose(found.plan, by_ott.matrix, atol=PLANS)
     np.testing.assert_allclose(found.transport_cost, (by_pot * cost).sum(), atol=PLANS)
 
@@ -77,9 +77,9 @@ def test_gradients_are_those_of_ott(double, rng):
         found = sinkhorn(power_cost(x, y), a, b, eps=0.1, tol=TIGHT)
         return found.value, found.transport_cost
 
-    mine = jax.jacobian(ours)(x)
+    mine = jax.jit(jax.jacobian(ours))(x)
     with jax.numpy_rank_promotion("allow"):
-        theirs = jax.jacobian(by_ott)(x)
+        theirs = jax.jit(jax.jacobian(by_ott))(x)
     np.testing.assert_allclose(mine[0], theirs[0], atol=1e-6)
     np.testing.assert_allclose(mine[1], theirs[1], atol=1e-4)
 
@@ -159,13 +159,14 @@ def test_derivatives_are_finite_differences(double, rng):
         ), found.value
 
     step = 1e-4
+    outputs = jax.jit(outputs)
     ahead, back = outputs(step), outputs(-step)
     slopes = jax.tree.map(lambda p, m: (p - m) / (2 * step), ahead, back)
-    found = jax.jacfwd(outputs)(0.0)
+    found = jax.jit(jax.jacfwd(outputs))(0.0)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, atol=DERIVATIVES), found, slopes
     )
-    backward = jax.jacrev(outputs)(0.0)
+    backward = jax.jit(jax.jacrev(outputs))(0.0)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, atol=1e-9), found, backward
     )
@@ -181,8 +182,9 @@ def test_the_value_has_a_second_derivative(double, rng):
         ).value
 
     step = 1e-4
-    curvature = (jax.grad(value)(step) - jax.grad(value)(-step)) / (2 * step)
-    assert jax.grad(jax.grad(value))(0.0) == pytest.approx(float(curvature), rel=1e-6)
+    slope = jax.jit(jax.grad(value))
+    curvature = (slope(step) - slope(-step)) / (2 * step)
+    assert jax.jit(jax.grad(slope))(0.0) == pytest.approx(float(curvature), rel=1e-6)
 
 
 @pytest.mark.slow
@@ -200,7 +202,8 @@ def test_a_cloud_in_blocks_is_its_matrix(double, rng, monkeypatch):
         return found.transport_cost + found.value, found
 
     for is_cloud in (True, False):
-        (total, found), slope = jax.value_and_grad(solve, has_aux=True)(x, is_cloud)
+        solve_and_grad = jax.value_and_grad(solve, has_aux=True)
+        (total, found), slope = jax.jit(solve_and_grad, static_argnums=1)(x, is_cloud)
         assert total == pytest.approx(float(matrix.transport_cost + matrix.value))
         np.testing.assert_allclose(found.plan, matrix.plan, atol=PLANS)
         np.testing.assert_allclose(found.f, matrix.f, atol=1e-7)
@@ -228,15 +231,17 @@ def test_problems_padded_by_points_without_mass_are_mapped_over(double, rng):
         found = sinkhorn(power_cost(x, y), a, b, eps=0.05, tol=TIGHT)
         return found.transport_cost, found.plan, found.converged
 
-    slopes, (_, plans, converged) = jax.vmap(
-        jax.grad(lambda *args: (solve(*args)[0], solve(*args)), has_aux=True)
-    )(*filled)
+    def both(*args):
+        found = solve(*args)
+        return found[0], found
+
+    slope = jax.grad(both, has_aux=True)
+    slopes, (_, plans, converged) = jax.jit(jax.vmap(slope))(*filled)
     assert converged.all()
     for k, (one, (n, m)) in enumerate(zip(problems, sizes, strict=True)):
-        _, plan, _ = solve(*one)
+        alone, (_, plan, _) = jax.jit(slope)(*one)
         np.testing.assert_allclose(plans[k, :n, :m], plan, atol=PLANS)
         assert plans[k].sum() == pytest.approx(1)
-        alone = jax.grad(lambda *args: solve(*args)[0])(*one)
         np.testing.assert_allclose(slopes[k, :n], alone, atol=DERIVATIVES)
         np.testing.assert_array_equal(slopes[k, n:], 0)
 

@@ -200,7 +200,8 @@ def images(rng):
     return jnp.asarray(rng.uniform(-1, 1, (ROWS, 8, 8, 3)), jnp.float32)
 
 
-def test_a_penalised_critic_with_batch_statistics_is_refused(images, key):
+def test_a_penalised_critic_with_batch_statistics_is_refused(key):
+    images = jnp.zeros((ROWS, 16, 16, 3))
     critic = from_linen(make_gan("dcgan", (16, 16, 3), width=4).critic)
     params, state = jax.jit(critic.init)(key, images)
     with pytest.raises(InputError, match="batch_stats: with batch statistics every"):

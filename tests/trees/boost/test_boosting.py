@@ -465,7 +465,7 @@ def test_leaves_add_up_to_the_scores():
     [
         ({"weight": np.ones(3)}, "weight has shape"),
         ({"weight": -np.ones(ROWS)}, "not negative"),
-        ({"weight": np.zeros(ROWS)}, "not all 0"),
+        ({"weight": np.zeros(ROWS)}, "not all zero"),
         ({"weight": np.full(ROWS, np.nan)}, "finite"),
         ({"patience": 3}, "needs rows to watch"),
         ({"metrics": ("no such",)}, "no such"),

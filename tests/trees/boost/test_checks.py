@@ -54,7 +54,7 @@ def test_rows_that_do_not_fit_are_refused(table):
         begin(X, y[1:])
     with pytest.raises(InputError, match=r"weight has shape \(2,\)"):
         begin(X, y, weight=np.ones(2))
-    with pytest.raises(InputError, match="not all 0"):
+    with pytest.raises(InputError, match="not all zero"):
         begin(X, y, weight=np.zeros(ROWS))
     with pytest.raises(InputError, match=r"offset has shape \(3,\)"):
         begin(X, y, offset=np.zeros(3))

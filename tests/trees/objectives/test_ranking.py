@@ -105,11 +105,11 @@ def test_pairwise_is_the_autodiff_of_the_summed_loss(rng):
     )
     objective = dataclasses.replace(objective, hessian_factor=1.0)
     groups = make_groups(target, sizes=SIZES)
-    gradient, hessian = objective.derivatives(
+    gradient, hessian = jax.jit(objective.derivatives)(
         *map(jnp.asarray, (raw, target, weight)), groups
     )
-    np.testing.assert_allclose(gradient[0], jax.grad(total)(raw[0]), **CLOSE)
-    dense = jnp.diagonal(jax.hessian(total)(raw[0]))
+    np.testing.assert_allclose(gradient[0], jax.jit(jax.grad(total))(raw[0]), **CLOSE)
+    dense = jnp.diagonal(jax.jit(jax.hessian(total))(raw[0]))
     np.testing.assert_allclose(hessian[0], dense, **CLOSE)
 
 
@@ -118,10 +118,10 @@ def test_rows_may_come_in_any_order_and_queries_by_name(rng):
     qid = np.repeat(100 - np.arange(len(SIZES)), SIZES)
     shuffled = rng.permutation(len(target))
     objective = find_objective("rank:ndcg")
-    want = objective.derivatives(
+    want = jax.jit(objective.derivatives)(
         *map(jnp.asarray, (raw, target, weight)), make_groups(target, sizes=SIZES)
     )
-    found = objective.derivatives(
+    found = jax.jit(objective.derivatives)(
         *(jnp.asarray(x[..., shuffled]) for x in (raw, target, weight)),
         make_groups(target[shuffled], qid=qid[shuffled]),
     )
@@ -134,7 +134,7 @@ def test_rows_without_weight_are_in_no_pair(rng):
     weight[::3] = 0
     raw[0, 0] = np.nan
     objective = find_objective("rank:pairwise")
-    found = objective.derivatives(
+    found = jax.jit(objective.derivatives)(
         *map(jnp.asarray, (raw, target, weight)), make_groups(target, sizes=SIZES)
     )
     want = double_loop(raw, target, weight, SIZES, objective.loss)
@@ -146,9 +146,10 @@ def test_the_number_of_queries_at_a_time_changes_nothing(rng, monkeypatch):
     raw, target, weight = queries(rng, np.full(20, 7))
     groups = make_groups(target, sizes=np.full(20, 7))
     objective = find_objective("rank:ndcg")
-    want = objective.derivatives(*map(jnp.asarray, (raw, target, weight)), groups)
+    given = (*map(jnp.asarray, (raw, target, weight)), groups)
+    want = jax.jit(lambda *given: objective.derivatives(*given))(*given)
     monkeypatch.setattr(ranking, "_MOST_PAIRS", 3 * 64)
-    found = objective.derivatives(*map(jnp.asarray, (raw, target, weight)), groups)
+    found = jax.jit(lambda *given: objective.derivatives(*given))(*given)
     for one, other in zip(found, want, strict=True):
         np.testing.assert_allclose(one, other, **CLOSE)
 
@@ -192,7 +193,7 @@ def test_sums_in_leaves_are_those_of_xgboost(name, top, rng):
     nodes = model.trees_to_dataframe().set_index("Node")
     objective = find_objective(name, lambdarank_num_pair_per_sample=top)
     # XGBoost lets the weights of the queries average 1.
-    gradient, hessian = objective.derivatives(
+    gradient, hessian = jax.jit(objective.derivatives)(
         *map(jnp.asarray, (raw, target, weight / by_query.mean())),
         make_groups(target, sizes=SIZES),
     )
