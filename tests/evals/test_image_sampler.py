@@ -10,6 +10,7 @@ from jaxlab.core.model import Model, from_linen
 from jaxlab.data.images.augment import to_unit_range
 from jaxlab.evals.image_sampler import ImageSampler, to_pixels
 from jaxlab.nn.batch_norm import BatchNorm
+from tests.jitted import jitted_init
 
 # Running statistics move a tenth of the way at each of 50 batches: .9^50.
 LEFT_OF_THE_START = 6e-3
@@ -50,7 +51,7 @@ def test_running_statistics_are_taken_anew_for_averaged_parameters(key, rng):
     latents = (3 + 2 * rng.normal(size=(64, 1))).astype(np.float32)
     labels = np.zeros(64, np.int32)
     model = from_linen(Shifted())
-    params, stale = model.init(key, jnp.asarray(latents), jnp.asarray(labels))
+    params, stale = jitted_init(model, key, jnp.asarray(latents), jnp.asarray(labels))
     images = ImageSampler(model, latents, labels)(params, stale)
     normal = (latents - latents.mean()) / latents.std(ddof=1)
     found = images.ravel() / 127.5 - 1

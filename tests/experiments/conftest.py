@@ -102,11 +102,15 @@ def kill_at(finish):
 
 def _arrays(folder):
     """Read the last state of a run, by path."""
-    path = folder / "checkpoints"
-    with Checkpoints(path) as checkpoints:
-        step = checkpoints.latest_step()
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        path = folder.absolute() / "checkpoints" / str(checkpoints.latest_step())
     with ocp.PyTreeCheckpointer() as reader:
-        return flat_paths(dict(reader.restore(path.absolute() / str(step) / "state")))
+        saved = dict(reader.metadata(path / "state").item_metadata)
+        as_numpy = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved
+        )
+        args = ocp.args.PyTreeRestore(saved, restore_args=as_numpy)
+        return flat_paths(reader.restore(path / "state", args=args))
 
 
 @pytest.fixture

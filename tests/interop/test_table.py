@@ -19,6 +19,7 @@ from jaxlab.interop.table import (
     to_params,
     to_weights,
 )
+from tests.jitted import jitted_apply
 
 RULES = [
     *linear("layers.{i}.dense", "block_{i}/dense"),
@@ -164,7 +165,7 @@ def test_fused_projections_of_torch_attention_load_by_parts(rng, key):
     params = to_params(theirs.state_dict(), rules, shapes)
     with torch.no_grad():
         expected = theirs(*[torch.from_numpy(x)] * 3, need_weights=False)[0].numpy()
-    got = ours.apply({"params": params}, jnp.asarray(x))
+    got = jitted_apply(ours, {"params": params}, jnp.asarray(x))
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)  # order of sums
     back = to_weights(params, rules)
     for name, weight in theirs.state_dict().items():

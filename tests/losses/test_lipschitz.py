@@ -18,6 +18,7 @@ from jaxlab.losses.lipschitz import (
     r1_penalty,
     r2_penalty,
 )
+from tests.jitted import jitted_apply, jitted_init
 
 # Float32, a few dozen products in another order than torch.
 ORDER_OF_SUMS = 1e-6
@@ -199,7 +200,7 @@ class Critic(nn.Module):
 
 def test_batch_statistics_in_a_penalised_critic_are_refused(rows, key):
     model = from_linen(Critic("batch"))
-    params, model_state = model.init(key, rows[0])
+    params, model_state = jitted_init(model, key, rows[0])
     with pytest.raises(
         InputError, match="batch_stats: with batch statistics every score"
     ):
@@ -208,9 +209,9 @@ def test_batch_statistics_in_a_penalised_critic_are_refused(rows, key):
 
 def test_a_critic_of_rows_is_the_model(rows, key):
     model = from_linen(Critic("layer"))
-    params, model_state = model.init(key, rows[0])
+    params, model_state = jitted_init(model, key, rows[0])
     critic = critic_of_rows(model, params, model_state)
-    expected, _ = model.apply(params, model_state, rows[0])
+    expected, _ = jitted_apply(model, params, model_state, rows[0])
     np.testing.assert_array_equal(critic(rows[0]), expected)
 
 

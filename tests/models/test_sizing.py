@@ -7,6 +7,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import num_elements
 from jaxlab.models.recurrent.language import RNNLM
 from jaxlab.models.sizing import num_parameters, width_for
+from tests.jitted import jitted_init
 
 TOKENS = jnp.zeros((1, 2), jnp.int32)
 
@@ -16,7 +17,7 @@ def build(width):
 
 
 def test_parameters_are_counted_as_made(key):
-    params = build(16).init(key, TOKENS)["params"]
+    params = jitted_init(build(16), key, TOKENS)["params"]
     assert num_parameters(build(16), TOKENS) == num_elements(params)
 
 

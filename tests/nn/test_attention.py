@@ -8,6 +8,7 @@ import pytest
 from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import flat_paths
 from jaxlab.nn.attention import KeyValues, MultiHeadAttention, dot_product_attention
+from tests.jitted import jitted_apply, jitted_init
 
 # Sums of a few dozen float32 products, in another order.
 ORDER_OF_SUMS = 1e-5
@@ -132,7 +133,7 @@ def test_heads_of_keys_that_do_not_divide_are_refused(heads, key):
         dot_product_attention(heads[0], heads[1][:, :2], heads[2][:, :2])
     attention = MultiHeadAttention(12, 3, num_kv_heads=2)
     with pytest.raises(InputError, match="num_kv_heads 2 does not divide num_heads 3"):
-        attention.init(key, jnp.zeros((1, 2, 12)))
+        jitted_init(attention, key, jnp.zeros((1, 2, 12)))
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -224,19 +225,21 @@ def test_attention_is_that_of_torch(heads, visible, masked):
 
 def test_parameters_have_a_head_axis_and_biases_can_be_left_out(key):
     x = jnp.zeros((1, 5, 12))
-    params = MultiHeadAttention(12, 3).init(key, x)["params"]
+    params = jitted_init(MultiHeadAttention(12, 3), key, x)["params"]
     shapes = {path: leaf.shape for path, leaf in flat_paths(params).items()}
     for name in ("query", "key", "value"):
         assert shapes[f"{name}/kernel"] == (12, 3, 4)
         assert shapes[f"{name}/bias"] == (3, 4)
     assert shapes["out/kernel"] == (3, 4, 12)
     assert shapes["out/bias"] == (12,)
-    bare = MultiHeadAttention(12, 3, use_bias=False).init(key, x)["params"]
+    bare = jitted_init(MultiHeadAttention(12, 3, use_bias=False), key, x)["params"]
     assert flat_paths(bare).keys() == {p for p in shapes if not p.endswith("bias")}
 
 
 def test_kernels_are_drawn_as_matrices_of_all_heads(key):
-    params = MultiHeadAttention(64, 8).init(key, jnp.zeros((1, 2, 64)))["params"]
+    params = jitted_init(MultiHeadAttention(64, 8), key, jnp.zeros((1, 2, 64)))[
+        "params"
+    ]
     bound = np.sqrt(6 / (64 + 64))  # xavier uniform of a 64 x 64 matrix
     for name in ("query", "key", "value", "out"):
         kernel = np.abs(params[name]["kernel"])
@@ -252,17 +255,17 @@ def test_a_memory_of_another_width_is_read(key, rng):
     assert outputs.shape == (2, 5, 12)
     assert variables["params"]["key"]["kernel"].shape == (8, 3, 4)
     order = jnp.array([3, 1, 4, 0, 5, 6, 2])
-    shuffled = attention.apply(variables, x, memory[:, order])
+    shuffled = jitted_apply(attention, variables, x, memory[:, order])
     np.testing.assert_allclose(shuffled, outputs, atol=ORDER_OF_SUMS)
 
 
 def test_tokens_are_their_own_memory(key, rng):
     x = jnp.asarray(rng.normal(size=(2, 5, 12)), jnp.float32)
     attention = MultiHeadAttention(12, 3)
-    variables = attention.init(key, x)
+    variables = jitted_init(attention, key, x)
     np.testing.assert_allclose(
-        attention.apply(variables, x),
-        attention.apply(variables, x, x),
+        jitted_apply(attention, variables, x),
+        jitted_apply(attention, variables, x, x),
         atol=ORDER_OF_SUMS,
     )
 
@@ -270,7 +273,7 @@ def test_tokens_are_their_own_memory(key, rng):
 def test_a_hidden_token_changes_no_other(key, rng):
     x = jnp.asarray(rng.normal(size=(1, 5, 12)), jnp.float32)
     attention = MultiHeadAttention(12, 3)
-    variables = attention.init(key, x)
+    variables = jitted_init(attention, key, x)
     causal = jnp.tril(jnp.ones((1, 1, 5, 5), bool))
     before = attention.apply(variables, x, visible=causal)
     after = attention.apply(variables, x.at[:, -1].add(1.0), visible=causal)
@@ -296,7 +299,7 @@ def causal(request):
     variables = jax.tree.map(
         lambda s: jnp.asarray(rng.normal(size=s.shape), s.dtype), variables
     )
-    return attention, variables, x, attention.apply(variables, x)
+    return attention, variables, x, jitted_apply(attention, variables, x)
 
 
 def room(attention, rows, size, fill=0.0):
@@ -312,7 +315,7 @@ def assert_close(got, expected):
 def test_causal_tokens_see_none_after_them(causal):
     attention, variables, x, outputs = causal
     for t in (3, 6):
-        changed = attention.apply(variables, x.at[:, t].add(1.0))
+        changed = jitted_apply(attention, variables, x.at[:, t].add(1.0))
         assert_close(changed[:, :t], outputs[:, :t])
         assert np.abs(changed - outputs)[:, t:].max(axis=(0, 2)).min() > 1e-3
 
@@ -326,8 +329,8 @@ def test_tokens_that_come_in_chunks_are_those_of_one_call(causal, chunks):
     for size in chunks:
         start = jnp.full(3, done, jnp.int32)
         part = x[:, done : done + size]
-        got, cache = attention.apply(
-            variables, part, cache, start, method=attention.extend
+        got, cache = jitted_apply(
+            attention, variables, part, cache, start, method=attention.extend
         )
         assert_close(got, outputs[:, done : done + size])
         done += size
@@ -339,12 +342,12 @@ def test_rows_may_be_of_different_lengths(causal):
     extend = attention.extend
     cache, starts = room(attention, 3, 7), jnp.array([0, 4, 5])
     # All five places are written, with what each row does not yet have too.
-    _, cache = attention.apply(
-        variables, x[:, :5], cache, jnp.zeros(3, jnp.int32), method=extend
+    _, cache = jitted_apply(
+        attention, variables, x[:, :5], cache, jnp.zeros(3, jnp.int32), method=extend
     )
     places = starts[:, None] + jnp.arange(2)[None]
     part = jnp.take_along_axis(x, places[..., None], axis=1)
-    got, _ = attention.apply(variables, part, cache, starts, method=extend)
+    got, _ = jitted_apply(attention, variables, part, cache, starts, method=extend)
     assert_close(got, jnp.take_along_axis(outputs, places[..., None], axis=1))
 
 
@@ -352,10 +355,10 @@ def test_a_memory_read_once_is_the_memory(causal, rng):
     attention, variables, x, _ = causal
     memory = jnp.asarray(rng.normal(size=(3, 5, 12)), jnp.float32)
     visible = jnp.asarray(rng.random((3, 1, 1, 5)) < 0.5).at[0].set(False)
-    read = attention.apply(variables, memory, method=attention.read)
+    read = jitted_apply(attention, variables, memory, method=attention.read)
     assert read.keys.shape == room(attention, 3, 5).keys.shape
-    got = attention.apply(variables, x, read, visible, method=attention.look)
-    assert_close(got, attention.apply(variables, x, memory, visible))
+    got = jitted_apply(attention, variables, x, read, visible, method=attention.look)
+    assert_close(got, jitted_apply(attention, variables, x, memory, visible))
     if attention.use_bias:  # a row that sees nothing gets the bias alone
         blind = jnp.broadcast_to(variables["params"]["out"]["bias"], (7, 12))
         assert_close(got[0], blind)
@@ -370,7 +373,7 @@ def test_kept_weights_sum_to_one_and_make_the_outputs(causal):
     assert weights.shape == (3, attention.num_heads, 7, 7)
     np.testing.assert_allclose(weights.sum(-1), 1, atol=ORDER_OF_SUMS)
     np.testing.assert_array_equal(np.triu(weights, 1), 0)
-    values = attention.apply(variables, x, method=attention.read).values
+    values = jitted_apply(attention, variables, x, method=attention.read).values
     values = jnp.repeat(values, attention.num_heads // values.shape[1], axis=1)
     out = variables["params"]["out"]
     heads = jnp.einsum("bhtm,bhmk->bthk", weights, values)
@@ -383,28 +386,31 @@ def test_kept_weights_sum_to_one_and_make_the_outputs(causal):
     sums = np.asarray(weights.sum(-1))
     np.testing.assert_array_equal(sums[0, :, 0], 0)  # it sees nothing
     np.testing.assert_allclose(sums[0, :, 1:], 1, atol=ORDER_OF_SUMS)
-    assert isinstance(attention.apply(variables, x), jax.Array)
+    assert isinstance(jitted_apply(attention, variables, x), jax.Array)
 
 
 def test_rotary_tokens_see_distances_not_places(rng, key):
     x = jnp.asarray(rng.normal(size=(1, 5, 12)), jnp.float32)
     attention = MultiHeadAttention(12, 3, rotary=100.0)
-    variables = attention.init(key, x)
+    variables = jitted_init(attention, key, x)
     # Without a causal mask, turning the order about turns all distances.
-    turned = attention.apply(variables, x[:, ::-1])[:, ::-1]
-    assert np.abs(turned - attention.apply(variables, x)).max() > 1e-3
+    turned = jitted_apply(attention, variables, x[:, ::-1])[:, ::-1]
+    assert np.abs(turned - jitted_apply(attention, variables, x)).max() > 1e-3
     plain = attention.clone(rotary=0.0)
-    assert_close(plain.apply(variables, x[:, ::-1])[:, ::-1], plain.apply(variables, x))
+    assert_close(
+        jitted_apply(plain, variables, x[:, ::-1])[:, ::-1],
+        jitted_apply(plain, variables, x),
+    )
 
 
 def test_rotary_heads_of_odd_width_are_refused(key):
     with pytest.raises(InputError, match="positions by pairs need an even width"):
-        MultiHeadAttention(9, 3, rotary=100.0).init(key, jnp.zeros((1, 2, 9)))
+        jitted_init(MultiHeadAttention(9, 3, rotary=100.0), key, jnp.zeros((1, 2, 9)))
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(key):
     with pytest.raises(InputError, match="num_heads 5 does not divide the width 12"):
-        MultiHeadAttention(12, 5).init(key, jnp.zeros((1, 2, 12)))
+        jitted_init(MultiHeadAttention(12, 5), key, jnp.zeros((1, 2, 12)))
 
 
 @pytest.mark.peer
@@ -441,8 +447,11 @@ def test_cross_attention_is_that_of_torch(rng, key):
     }
     x = rng.normal(size=(2, 5, 12)).astype(np.float32)
     memory = rng.normal(size=(2, 7, 8)).astype(np.float32)
-    got = MultiHeadAttention(12, 3).apply(
-        {"params": params}, jnp.asarray(x), jnp.asarray(memory)
+    got = jitted_apply(
+        MultiHeadAttention(12, 3),
+        {"params": params},
+        jnp.asarray(x),
+        jnp.asarray(memory),
     )
     with torch.no_grad():
         expected = theirs(*map(torch.from_numpy, (x, memory, memory)))[0].numpy()

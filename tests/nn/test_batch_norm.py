@@ -9,6 +9,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh, replicate, shard_batch
 from jaxlab.core.model import from_linen
 from jaxlab.nn.batch_norm import BatchNorm
+from tests.jitted import jitted_apply, jitted_init
 
 # Float32, sums of a few dozen numbers in another order than torch.
 ORDER_OF_SUMS = 1e-5
@@ -81,12 +82,12 @@ def test_values_gradients_and_statistics_are_torchs(
 def test_statistics_change_in_training_alone(rng):
     model = from_linen(BatchNorm())
     x = jnp.asarray(rng.normal(3, 1, (6, 4)), jnp.float32)
-    params, state = model.init(jax.random.key(0), x)
+    params, state = jitted_init(model, jax.random.key(0), x)
     np.testing.assert_array_equal(state["batch_stats"]["mean"], np.zeros(4))
     np.testing.assert_array_equal(state["batch_stats"]["var"], np.ones(4))
-    _, same = model.apply(params, state, x)
+    _, same = jitted_apply(model, params, state, x)
     jax.tree.map(np.testing.assert_array_equal, same, state)
-    _, new = model.apply(params, state, x, train=True)
+    _, new = jitted_apply(model, params, state, x, train=True)
     np.testing.assert_allclose(
         new["batch_stats"]["mean"], 0.1 * np.asarray(x).mean(0), rtol=1e-5
     )
@@ -96,8 +97,8 @@ def test_low_precision_keeps_statistics_in_float32(rng):
     # 1000 is exact in bfloat16; a mean of its squares is not.
     x = jnp.asarray(1000 + 8 * rng.integers(-1, 2, (64, 4)), jnp.bfloat16)
     model = from_linen(BatchNorm(dtype=jnp.bfloat16))
-    params, state = model.init(jax.random.key(0), x)
-    out, new = model.apply(params, state, x, train=True)
+    params, state = jitted_init(model, jax.random.key(0), x)
+    out, new = jitted_apply(model, params, state, x, train=True)
     assert out.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(new)} == {jnp.dtype(jnp.float32)}
     wide = np.asarray(x, np.float64)
@@ -108,7 +109,7 @@ def test_low_precision_keeps_statistics_in_float32(rng):
 def test_devices_share_their_statistics(rng):
     x = np.asarray(rng.normal(size=(8, 4)), np.float32)
     model = from_linen(BatchNorm())
-    params, state = model.init(jax.random.key(0), jnp.asarray(x))
+    params, state = jitted_init(model, jax.random.key(0), jnp.asarray(x))
     results = []
     for devices in (1, 4):
         mesh = make_mesh(f"data={devices}")
@@ -121,4 +122,4 @@ def test_devices_share_their_statistics(rng):
 def test_classes_want_labels():
     x = jnp.ones((2, 4))
     with pytest.raises(InputError, match="3 classes needs labels"):
-        BatchNorm(num_classes=3).init(jax.random.key(0), x, train=True)
+        jitted_init(BatchNorm(num_classes=3), jax.random.key(0), x, train=True)

@@ -13,6 +13,7 @@ from jaxlab.core.pytree import flat_paths
 from jaxlab.nn.attention import KeyValues
 from jaxlab.nn.blocks import TENSOR_RULES, Block, Mlp, drop_path
 from tests.closeness import relative_error
+from tests.jitted import jitted_apply, jitted_init
 
 # Relative to the largest value: float32 sums of a few dozen products, in another order.
 ORDER_OF_SUMS = 1e-5
@@ -149,7 +150,7 @@ def test_a_block_goes_on_where_it_stopped(key, rng, x, memory, norm_first):
     expected = block.apply(
         variables, x, memory=memory, memory_visible=is_token, train=False
     )
-    read = block.apply(variables, memory, method=block.read)
+    read = jitted_apply(block, variables, memory, method=block.read)
     empty = jnp.zeros((2, 3, 5, 4))
     cache, outputs = KeyValues(empty, empty), []
     for start in range(5):
@@ -164,23 +165,25 @@ def test_a_memory_must_be_there_if_and_only_if_it_was_asked_for(x, key, memory):
     block = Block(width=12, num_heads=3, hidden_dim=20)
     message = "a memory if and only if it was made with has_memory"
     with pytest.raises(InputError, match=message):
-        block.init(key, x, memory=memory, train=False)
+        jitted_init(block, key, x, memory=memory, train=False)
     with pytest.raises(InputError, match=message):
-        block.clone(has_memory=True).init(key, x, train=False)
+        jitted_init(block.clone(has_memory=True), key, x, train=False)
 
 
 def test_a_block_with_silent_branches_is_the_identity(key, x):
     block = Block(width=12, num_heads=3, hidden_dim=20)
-    params = block.init(key, x, train=False)["params"]
+    params = jitted_init(block, key, x, train=False)["params"]
     silent = jax.tree.map(jnp.zeros_like, params)
-    np.testing.assert_array_equal(block.apply({"params": silent}, x, train=False), x)
+    np.testing.assert_array_equal(
+        jitted_apply(block, {"params": silent}, x, train=False), x
+    )
 
 
 def test_tokens_may_come_in_any_order(key, rng, x):
     block, variables = random_block(key, rng, x)
     order = jnp.array([3, 0, 4, 1, 2])
-    got = block.apply(variables, x[:, order], train=False)
-    expected = block.apply(variables, x, train=False)[:, order]
+    got = jitted_apply(block, variables, x[:, order], train=False)
+    expected = jitted_apply(block, variables, x, train=False)[:, order]
     assert relative_error(got, expected) < ORDER_OF_SUMS
 
 
@@ -197,8 +200,8 @@ def test_a_hidden_token_changes_no_other(key, rng, x):
 def test_layer_norm_survives_a_large_mean(key, rng):
     block, variables = random_block(key, rng, jnp.zeros((1, 2, 12)))
     x = jnp.asarray(rng.normal(size=(1, 2, 12)), jnp.float32)
-    branches = block.apply(variables, x, train=False) - x
-    shifted = block.apply(variables, x + 1000.0, train=False) - (x + 1000.0)
+    branches = jitted_apply(block, variables, x, train=False) - x
+    shifted = jitted_apply(block, variables, x + 1000.0, train=False) - (x + 1000.0)
     # Float32 near 1000 has steps of 6e-5; E[x^2] - E[x]^2 would lose everything.
     np.testing.assert_allclose(shifted, branches, atol=1e-2)
 
@@ -206,9 +209,9 @@ def test_layer_norm_survives_a_large_mean(key, rng):
 @pytest.mark.slow
 def test_bfloat16_is_close_to_float32(key, rng, x):
     block, variables = random_block(key, rng, x)
-    expected = block.apply(variables, x, train=False)
+    expected = jitted_apply(block, variables, x, train=False)
     half = block.clone(dtype=jnp.bfloat16)
-    got = half.apply(variables, x.astype(jnp.bfloat16), train=False)
+    got = jitted_apply(half, variables, x.astype(jnp.bfloat16), train=False)
     assert got.dtype == jnp.bfloat16
     assert relative_error(got.astype(jnp.float32), expected) < BFLOAT16
 
@@ -216,8 +219,10 @@ def test_bfloat16_is_close_to_float32(key, rng, x):
 @pytest.mark.slow
 def test_dropout_and_drop_path_act_in_training_alone(key, rng, x):
     block, variables = random_block(key, rng, x)
-    expected = block.apply(variables, x, train=False)
-    np.testing.assert_array_equal(block.apply(variables, x, train=True), expected)
+    expected = jitted_apply(block, variables, x, train=False)
+    np.testing.assert_array_equal(
+        jitted_apply(block, variables, x, train=True), expected
+    )
     for fields in ({"dropout_rate": 0.5}, {"has_drop_path": True}):
         noisy = block.clone(**fields)
         calm = noisy.apply(variables, x, 0.5, train=False)
@@ -258,11 +263,11 @@ def test_drop_path_keeps_bfloat16(key, x):
 
 def test_the_mlp_is_two_layers_with_an_activation_between(key, rng, x):
     mlp = Mlp(20, act="relu")
-    params = randomize(mlp.init(key, x, train=False)["params"], rng)
+    params = randomize(jitted_init(mlp, key, x, train=False)["params"], rng)
     p = jax.tree.map(np.asarray, params)
     hidden = np.maximum(np.asarray(x) @ p["up"]["kernel"] + p["up"]["bias"], 0)
     expected = hidden @ p["down"]["kernel"] + p["down"]["bias"]
-    got = mlp.apply({"params": params}, x, train=False)
+    got = jitted_apply(mlp, {"params": params}, x, train=False)
     assert relative_error(got, expected) < ORDER_OF_SUMS
 
 
@@ -275,7 +280,7 @@ def test_a_gated_mlp_multiplies_by_an_activated_layer(key, rng, x, act, use_bias
         "reglu": lambda z: np.maximum(z, 0),
     }
     mlp = Mlp(20, act=act, use_bias=use_bias)
-    params = randomize(mlp.init(key, x, train=False)["params"], rng)
+    params = randomize(jitted_init(mlp, key, x, train=False)["params"], rng)
     p = jax.tree.map(np.asarray, params)
     assert all(("bias" in layer) == use_bias for layer in p.values())
 
@@ -283,7 +288,7 @@ def test_a_gated_mlp_multiplies_by_an_activated_layer(key, rng, x, act, use_bias
         return y @ p[name]["kernel"] + (p[name]["bias"] if use_bias else 0)
 
     hidden = gates[act](dense(np.asarray(x), "gate")) * dense(np.asarray(x), "up")
-    got = mlp.apply({"params": params}, x, train=False)
+    got = jitted_apply(mlp, {"params": params}, x, train=False)
     assert relative_error(got, dense(hidden, "down")) < ORDER_OF_SUMS
 
 

@@ -7,6 +7,7 @@ import pytest
 from flax import linen as nn
 
 from jaxlab.nn.norm import LayerNorm, RMSNorm, layer_norm, make_norm, rms_norm
+from tests.jitted import jitted_apply, jitted_init
 
 # Sums of a few dozen float32 numbers, in another order.
 ORDER_OF_SUMS = 2e-6
@@ -45,12 +46,12 @@ def test_the_module_is_that_of_flax(arrays, key):
     variables = {"params": {"scale": arrays[1], "bias": arrays[2]}}
     theirs = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False)
     np.testing.assert_allclose(
-        LayerNorm(1e-6).apply(variables, x),
-        theirs.apply(variables, x),
+        jitted_apply(LayerNorm(1e-6), variables, x),
+        jitted_apply(theirs, variables, x),
         atol=ORDER_OF_SUMS,
     )
-    shapes = jax.tree.map(jnp.shape, LayerNorm().init(key, x))
-    assert shapes == jax.tree.map(jnp.shape, theirs.init(key, x))
+    shapes = jax.tree.map(jnp.shape, jitted_init(LayerNorm(), key, x))
+    assert shapes == jax.tree.map(jnp.shape, jitted_init(theirs, key, x))
 
 
 @pytest.mark.peer

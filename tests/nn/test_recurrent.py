@@ -12,6 +12,7 @@ from jaxlab.core.pytree import flat_paths
 from jaxlab.nn.recurrent import Recurrent, RecurrentStack
 from jaxlab.nn.recurrent_kernels import GATES, CellWeights, run_cell, step_cell
 from tests.closeness import assert_close
+from tests.jitted import jitted_apply, jitted_init
 
 B, T, D, H = 3, 5, 4, 2
 # A few dozen float32 operations, in another order.
@@ -197,13 +198,13 @@ def lengths_to_tokens(lengths):
 @pytest.mark.slow
 def test_a_padded_batch_is_each_row_alone(cell, x, key):
     stack = RecurrentStack(H, 2, cell, bidirectional=True)
-    variables = stack.init(key, x, train=False)
+    variables = jitted_init(stack, key, x, train=False)
     lengths = [5, 2, 4]
     tokens = lengths_to_tokens(lengths)
     outputs, ends = stack.apply(variables, x, None, tokens, train=False)
     for row, length in enumerate(lengths):
-        alone, alone_ends = stack.apply(
-            variables, x[row : row + 1, :length], train=False
+        alone, alone_ends = jitted_apply(
+            stack, variables, x[row : row + 1, :length], train=False
         )
         close(outputs[row, :length], alone[0])
         assert not outputs[row, length:].any()
@@ -212,7 +213,7 @@ def test_a_padded_batch_is_each_row_alone(cell, x, key):
 
 def test_what_stands_in_padding_does_not_matter(cell, x, key):
     stack = RecurrentStack(H, 1, cell, bidirectional=True)
-    variables = stack.init(key, x, train=False)
+    variables = jitted_init(stack, key, x, train=False)
     tokens = lengths_to_tokens([5, 2, 0])
     other = jnp.where(tokens[..., None], x, 1e3)
 
@@ -230,15 +231,17 @@ def test_what_stands_in_padding_does_not_matter(cell, x, key):
 
 def test_two_halves_are_the_whole(cell, x, key):
     stack = RecurrentStack(H, 2, cell)
-    variables = stack.init(key, x, train=False)
-    whole = stack.apply(variables, x, train=False)
-    first, carry = stack.apply(variables, x[:, :2], train=False)
-    second, carry = stack.apply(variables, x[:, 2:], carry, train=False)
+    variables = jitted_init(stack, key, x, train=False)
+    whole = jitted_apply(stack, variables, x, train=False)
+    first, carry = jitted_apply(stack, variables, x[:, :2], train=False)
+    second, carry = jitted_apply(stack, variables, x[:, 2:], carry, train=False)
     close((jnp.concatenate([first, second], axis=1), carry), whole)
 
 
 def test_parameters_and_their_start(cell, x, key):
-    params = RecurrentStack(H, 2, cell, bidirectional=True).init(key, x, train=False)
+    params = jitted_init(
+        RecurrentStack(H, 2, cell, bidirectional=True), key, x, train=False
+    )
     shapes = {p: leaf.shape for p, leaf in flat_paths(params["params"]).items()}
     columns = GATES[cell] * H
     assert shapes["layer_0/input_kernel"] == (D, columns)
@@ -256,7 +259,7 @@ def test_parameters_and_their_start(cell, x, key):
 
 def test_each_gate_of_the_input_kernel_is_drawn_as_a_matrix(key):
     layer = Recurrent(64, "lstm", forget_bias=0.5)
-    params = layer.init(key, jnp.zeros((1, 1, 64)))["params"]
+    params = jitted_init(layer, key, jnp.zeros((1, 1, 64)))["params"]
     bound = np.sqrt(6 / (64 + 64))  # xavier uniform of a 64 x 64 matrix
     for kernel in np.split(np.abs(params["input_kernel"]), 4, axis=1):
         assert 0.95 * bound < kernel.max() <= bound
@@ -276,9 +279,9 @@ def test_dropout_is_between_layers_and_while_training(x, key):
 
 def test_bfloat16_is_close_and_keeps_the_carry_in_float32(cell, x, key):
     layer = Recurrent(H, cell)
-    variables = layer.init(key, x)
-    expected, expected_end = layer.apply(variables, x)
-    outputs, end = layer.clone(dtype=jnp.bfloat16).apply(variables, x)
+    variables = jitted_init(layer, key, x)
+    expected, expected_end = jitted_apply(layer, variables, x)
+    outputs, end = jitted_apply(layer.clone(dtype=jnp.bfloat16), variables, x)
     assert outputs.dtype == jnp.bfloat16
     assert {part.dtype for part in end} == {jnp.dtype("float32")}
     close(outputs.astype(jnp.float32), expected, tolerance=BFLOAT16)
@@ -298,14 +301,14 @@ def test_bfloat16_is_close_and_keeps_the_carry_in_float32(cell, x, key):
 )
 def test_fields_that_make_no_network_are_refused(fields, match, x, key):
     with pytest.raises(InputError, match=match):
-        RecurrentStack(**{"width": H, **fields}).init(key, x, train=False)
+        jitted_init(RecurrentStack(**{"width": H, **fields}), key, x, train=False)
 
 
 def test_a_carry_of_another_network_is_refused(x, key):
     stack = RecurrentStack(H, 2, "lstm")
-    variables = stack.init(key, x, train=False)
+    variables = jitted_init(stack, key, x, train=False)
     pair = (jnp.zeros((B, H)), jnp.zeros((B, H)))
     with pytest.raises(InputError, match="1 carries do not fit 2 layers"):
-        stack.apply(variables, x, (pair,), train=False)
+        jitted_apply(stack, variables, x, (pair,), train=False)
     with pytest.raises(InputError, match=r"of 1 arrays of width 2 .* 2 of width 2"):
-        stack.apply(variables, x, (pair[:1], pair), train=False)
+        jitted_apply(stack, variables, x, (pair[:1], pair), train=False)

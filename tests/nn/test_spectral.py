@@ -14,6 +14,7 @@ from jaxlab.nn.spectral import (
     spectral_normalize,
     spectral_start,
 )
+from tests.jitted import jitted_apply, jitted_init
 from tests.torch_spectral import set_direction
 
 # Float32, a few dozen products in another order than torch.
@@ -104,7 +105,7 @@ def test_layers_are_those_of_torch_before_and_after_a_step(kind, rng, key):
     torch = pytest.importorskip("torch")
     layer = LAYERS[kind]
     x, their_x = inputs_of(kind, rng)
-    variables = layer.init(key, x)
+    variables = jitted_init(layer, key, x)
     params = variables["params"]
     weight = np.asarray(params["embedding" if kind == "embed" else "kernel"])
     weight = {"dense": (1, 0), "conv": (3, 2, 0, 1), "embed": (0, 1)}[kind], weight
@@ -156,10 +157,10 @@ def test_a_new_layer_has_a_largest_singular_value_near_one(kind, rng, key):
 @pytest.mark.parametrize("kind", LAYERS)
 def test_layers_compute_in_their_dtype_and_normalise_in_float32(kind, rng, key):
     layer, (x, _) = LAYERS[kind], inputs_of(kind, rng)
-    variables = layer.init(key, x)
+    variables = jitted_init(layer, key, x)
     low = layer.clone(dtype=jnp.bfloat16, update=True)
     out, new = low.apply(variables, x, mutable=[SPECTRAL])
     assert out.dtype == jnp.bfloat16
     assert new[SPECTRAL]["u"].dtype == jnp.float32
     # Without a mutable collection, as in a penalty, the iteration is made but not kept.
-    np.testing.assert_array_equal(low.apply(variables, x), out)
+    np.testing.assert_array_equal(jitted_apply(low, variables, x), out)

@@ -7,6 +7,7 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.nn.stack import Stack, stack_blocks, unstack_blocks
+from tests.jitted import jitted_apply
 
 # Relative to the largest value: compiled as one program or in parts, float32 sums are
 # fused and ordered otherwise.
@@ -133,7 +134,7 @@ def extend_by_parts(stack, params, x, memory):
     """Give outputs of tokens that come as 3, 1 and 1, and the last cache."""
     tokens, is_token = memory
     variables = {"params": params}
-    read = stack.apply(variables, tokens, method=stack.read)
+    read = jitted_apply(stack, variables, tokens, method=stack.read)
     cache, parts, done = stack.make_cache(2, 5), [], 0
     extend = jax.jit(lambda *inputs: stack.apply(variables, *inputs, method="extend"))
     for size in (3, 1, 1):
@@ -212,7 +213,9 @@ def test_scanned_blocks_draw_different_dropout(x, key):
     init = jax.eval_shape(lambda: stack.init(key, x, train=False))["params"]
     params = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), init)
     params["blocks"]["mlp"]["down"]["bias"] = jnp.ones((2, 8))
-    outputs = stack.apply({"params": params}, x, train=True, rngs={"dropout": key})
+    outputs = jitted_apply(
+        stack, {"params": params}, x, train=True, rngs={"dropout": key}
+    )
     # Each block adds 0 or 2; if both drew alike, 2 would never be their sum.
     assert set(np.unique((outputs - x).round(3))) == {0.0, 2.0, 4.0}
 
@@ -231,7 +234,9 @@ def test_drop_path_rises_from_zero_at_the_first_block(rng, key, scan):
             params["blocks"]["mlp"]["down"]["bias"] = bias.at[i].set(unit)
         else:
             params[f"block_{i}"]["mlp"]["down"]["bias"] = unit
-    outputs = stack.apply({"params": params}, x, train=True, rngs={"dropout": key})
+    outputs = jitted_apply(
+        stack, {"params": params}, x, train=True, rngs={"dropout": key}
+    )
     dropped = (outputs[:, 0, :3] == 0).mean(axis=0)
     # Shares of 400 examples deviate by at most sqrt(.25 / 400) = 0.025.
     np.testing.assert_allclose(dropped, [0, 0.25, 0.5], atol=0.1)

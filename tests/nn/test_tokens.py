@@ -8,6 +8,7 @@ import pytest
 from jaxlab.core.errors import InputError
 from jaxlab.nn.positions import sinusoids
 from jaxlab.nn.tokens import TokenEmbed, padding_mask
+from tests.jitted import jitted_apply, jitted_init
 
 # Sums of a few float32 products, in another order.
 ORDER_OF_SUMS = 1e-5
@@ -40,7 +41,7 @@ def test_all_but_padding_is_visible(tokens):
 @pytest.mark.parametrize("scale", [False, True])
 def test_tokens_are_rows_of_the_table(tokens, table, positions, scale):
     embed = TokenEmbed(7, 6, positions, scale=scale)
-    got = embed.apply({"params": {"embedding": table}}, tokens)
+    got = jitted_apply(embed, {"params": {"embedding": table}}, tokens)
     expected = np.asarray(table)[np.asarray(tokens)] * (6**0.5 if scale else 1)
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
@@ -58,7 +59,7 @@ def test_positions_are_added_from_where_each_row_starts(
         vectors = sinusoids(jnp.arange(8), 6, positions)
     embed = TokenEmbed(7, 6, positions, max_len=8)
     given = None if start is None else jnp.array(start)
-    got = embed.apply({"params": params}, tokens, given)
+    got = jitted_apply(embed, {"params": params}, tokens, given)
     rows = np.asarray(table)[np.asarray(tokens)] * 6**0.5
     expected = [
         row + np.asarray(vectors)[first : first + 4]
@@ -71,7 +72,9 @@ def test_logits_are_products_with_the_rows(table, rng):
     embed = TokenEmbed(7, 6)
     for shape in ((6,), (3, 6), (2, 3, 6)):
         x = jnp.asarray(rng.normal(size=shape), jnp.float32)
-        got = embed.apply({"params": {"embedding": table}}, x, method=embed.attend)
+        got = jitted_apply(
+            embed, {"params": {"embedding": table}}, x, method=embed.attend
+        )
         expected = np.asarray(x, np.float64) @ np.asarray(table, np.float64).T
         np.testing.assert_allclose(got, expected, atol=ORDER_OF_SUMS)
 
@@ -79,20 +82,25 @@ def test_logits_are_products_with_the_rows(table, rng):
 def test_half_precision_gives_float32_logits(table, tokens, rng):
     embed = TokenEmbed(7, 6, dtype=jnp.bfloat16)
     params = {"params": {"embedding": table}}
-    assert embed.apply(params, tokens).dtype == jnp.bfloat16
+    assert jitted_apply(embed, params, tokens).dtype == jnp.bfloat16
     x = jnp.asarray(rng.normal(size=(2, 3, 6)), jnp.bfloat16)
-    logits = embed.apply(params, x, method=embed.attend)
+    logits = jitted_apply(embed, params, x, method=embed.attend)
     assert logits.dtype == jnp.float32
-    expected = TokenEmbed(7, 6).apply(
-        params, x.astype(jnp.float32), method=embed.attend
+    expected = jitted_apply(
+        TokenEmbed(7, 6), params, x.astype(jnp.float32), method=embed.attend
     )
     np.testing.assert_allclose(logits, expected, atol=BFLOAT16 * np.abs(expected).max())
-    assert embed.init(jax.random.key(0), tokens)["params"]["embedding"].dtype == "f4"
+    assert (
+        jitted_init(embed, jax.random.key(0), tokens)["params"]["embedding"].dtype
+        == "f4"
+    )
 
 
 @pytest.mark.parametrize("scale", [False, True])
 def test_tables_are_drawn_small(key, tokens, scale):
-    params = TokenEmbed(400, 64, "learned", 50, scale).init(key, tokens)["params"]
+    params = jitted_init(TokenEmbed(400, 64, "learned", 50, scale), key, tokens)[
+        "params"
+    ]
     expected = 64**-0.5 if scale else 0.02
     # The deviation of 25,600 numbers is itself off by 0.4 %, that of 3,200 by 1.3 %.
     np.testing.assert_allclose(params["embedding"].std(), expected, rtol=0.02)
@@ -100,6 +108,8 @@ def test_tables_are_drawn_small(key, tokens, scale):
 
 
 def test_more_tokens_than_learned_positions_are_refused(key, tokens):
-    TokenEmbed(7, 6, "learned", max_len=4).init(key, tokens)
+    jitted_init(TokenEmbed(7, 6, "learned", max_len=4), key, tokens)
     with pytest.raises(InputError, match="4 tokens are more than the 3 learned"):
-        TokenEmbed(7, 6, "learned", max_len=3).init(jax.random.clone(key), tokens)
+        jitted_init(
+            TokenEmbed(7, 6, "learned", max_len=3), jax.random.clone(key), tokens
+        )

@@ -10,6 +10,7 @@ import pytest
 from jaxlab.core.errors import InputError
 from jaxlab.interop.images.vit import load_hf_vit, to_hf_vit
 from tests.closeness import relative_error
+from tests.jitted import jitted_apply
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -84,7 +85,7 @@ def test_outputs_are_those_of_transformers(kind, layout, images):
     expected = forward(model, kind, images).detach().numpy()
     weights = to_layout(model.state_dict(), layout)
     vit, params = load_hf_vit(weights, model.config.to_dict())
-    outputs = vit.apply({"params": params}, jnp.asarray(images))
+    outputs = jitted_apply(vit, {"params": params}, jnp.asarray(images))
     assert outputs.shape == expected.shape
     assert relative_error(outputs, expected) < PARITY
 
@@ -98,7 +99,7 @@ def test_the_configuration_is_followed(act, images):
     vit, params = load_hf_vit(model.state_dict(), model.config.to_dict())
     expected = forward(model, "pooler", images).detach()
     assert expected.shape == (4, 7)
-    outputs = vit.apply({"params": params}, jnp.asarray(images))
+    outputs = jitted_apply(vit, {"params": params}, jnp.asarray(images))
     assert relative_error(outputs, expected) < PARITY
 
 
@@ -109,7 +110,7 @@ def test_all_tokens_are_the_last_hidden_state(images):
     vit, params = load_hf_vit(
         model.state_dict(), model.config.to_dict(), num_classes=0, pool="none"
     )
-    outputs = vit.apply({"params": params}, jnp.asarray(images))
+    outputs = jitted_apply(vit, {"params": params}, jnp.asarray(images))
     assert relative_error(outputs, expected) < PARITY
 
 
@@ -140,7 +141,7 @@ def test_a_saved_folder_loads_and_its_weights_come_back(kind, images, tmp_path):
     model = hugging_face(kind, num_labels=5)
     model.save_pretrained(tmp_path)
     vit, params = load_hf_vit(tmp_path)
-    outputs = vit.apply({"params": params}, jnp.asarray(images))
+    outputs = jitted_apply(vit, {"params": params}, jnp.asarray(images))
     assert relative_error(outputs, forward(model, kind, images).detach()) < PARITY
     back = to_hf_vit(vit, params, layout="v5")
     assert back.keys() == model.state_dict().keys()

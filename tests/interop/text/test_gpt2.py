@@ -10,6 +10,7 @@ from jaxlab.interop.text.gpt2 import load_hf_gpt2, to_hf_gpt2
 from jaxlab.models.decode.decoding import greedy
 from jaxlab.models.transformer.decoder import TransformerLM
 from tests.closeness import relative_error
+from tests.jitted import jitted_apply
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -51,7 +52,7 @@ def load(model, **options):
 
 
 def logits(network, params):
-    return network.apply({"params": params}, jnp.asarray(TOKENS, "int32"))
+    return jitted_apply(network, {"params": params}, jnp.asarray(TOKENS, "int32"))
 
 
 def features(network, params):
@@ -59,7 +60,7 @@ def features(network, params):
         return network.features(network.token_embed(tokens))
 
     tokens = jnp.asarray(TOKENS, "int32")
-    return network.apply({"params": params}, tokens, method=run)
+    return jitted_apply(network, {"params": params}, tokens, method=run)
 
 
 @pytest.mark.slow

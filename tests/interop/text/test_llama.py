@@ -13,6 +13,7 @@ from jaxlab.interop.text.llama import load_hf_llama, to_hf_llama
 from jaxlab.models.decode.decoding import greedy
 from jaxlab.models.transformer.decoder import TransformerLM
 from tests.closeness import relative_error
+from tests.jitted import jitted_apply
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -70,7 +71,7 @@ def test_logits_are_those_of_transformers(changes, options):
     model = hugging_face(**changes)
     expected = model(torch.from_numpy(TOKENS)).logits.detach()
     network, params = load(model, **options)
-    outputs = network.apply({"params": params}, jnp.asarray(TOKENS, "int32"))
+    outputs = jitted_apply(network, {"params": params}, jnp.asarray(TOKENS, "int32"))
     assert relative_error(outputs, expected) < PARITY
 
 

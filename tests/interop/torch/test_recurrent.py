@@ -8,6 +8,7 @@ import pytest
 from jaxlab.core.errors import InputError
 from jaxlab.interop.torch.recurrent import load_torch_rnn, to_torch_rnn
 from tests.closeness import relative_error
+from tests.jitted import jitted_apply, jitted_init
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 CLASSES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
@@ -163,12 +164,12 @@ def test_torch_runs_our_parameters(rng, key, cell):
     torch, module = torch_module(cell, 2, True)
     stack, _ = load_torch_rnn(module.state_dict())
     x = jnp.asarray(rng.normal(size=(3, 6, 5)), jnp.float32)
-    variables = stack.init(key, x, train=False)
+    variables = jitted_init(stack, key, x, train=False)
     weights = {k: torch.tensor(w) for k, w in to_torch_rnn(variables["params"]).items()}
     module.load_state_dict(weights)
     with torch.no_grad():
         expected, _ = module(torch.tensor(np.asarray(x)))
-    outputs, _ = stack.apply(variables, x, train=False)
+    outputs, _ = jitted_apply(stack, variables, x, train=False)
     assert relative_error(outputs, expected) < PARITY
 
 

@@ -15,6 +15,7 @@ from jaxlab.interop.torch.transformer import (
 from jaxlab.models.transformer.encoder_decoder import Transformer
 from jaxlab.nn.stack import Stack
 from tests.closeness import relative_error
+from tests.jitted import jitted_apply
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -119,7 +120,9 @@ def test_an_encoder_alone_is_that_of_torch(norm_first, norm, vectors):
         theirs.state_dict(), HEADS, norm_first=norm_first
     )
     visible = shown(SOURCE_PAD) & jnp.asarray(~hidden)[None, None]
-    outputs = network.apply({"params": params}, jnp.asarray(vectors[0]), visible)
+    outputs = jitted_apply(
+        network, {"params": params}, jnp.asarray(vectors[0]), visible
+    )
     assert relative_error(outputs, expected) < PARITY
 
 

@@ -13,6 +13,7 @@ from jaxlab.models.decode.generation import (
 )
 from jaxlab.models.recurrent.language import RNNLM
 from jaxlab.models.transformer.decoder import TransformerLM
+from tests.jitted import jitted_apply
 
 VOCAB = 7
 TOKENS = jnp.array([[3, 4, 5, 6], [1, 2, 3, 4]])
@@ -47,7 +48,7 @@ def test_the_likeliest_tokens_are_those_of_repeated_whole_calls(case, key):
     for row, length, drawn in zip(TOKENS, lengths, found.tokens, strict=True):
         tokens = [*np.asarray(row[:length])]
         for _ in range(3):
-            logits = module.apply({"params": params}, jnp.asarray([tokens]))
+            logits = jitted_apply(module, {"params": params}, jnp.asarray([tokens]))
             tokens.append(int(logits[0, -1].argmax()))
         np.testing.assert_array_equal(drawn, tokens[int(length) :])
 
@@ -58,7 +59,7 @@ def test_gradients_of_tokens_are_those_of_a_finite_difference(case, rng):
     norms = jax.jit(lambda params: gradients_of_tokens(module, params, TOKENS))(params)
     assert norms.shape == (4,)
     variables = {"params": params}
-    vectors = module.apply(variables, TOKENS, method="embed_tokens")
+    vectors = jitted_apply(module, variables, TOKENS, method="embed_tokens")
     apply = jax.jit(lambda v: module.apply(variables, v, method="features")[:, -1])
     step = 1e-2
     for lag in (0, 3):

@@ -9,6 +9,7 @@ from jaxlab.core.model import from_linen
 from jaxlab.models.decode.translation import attention_weights, translate
 from jaxlab.models.recurrent.seq2seq import Seq2SeqRNN
 from jaxlab.models.transformer.encoder_decoder import Transformer
+from tests.jitted import jitted_init
 
 BOS, EOS, VOCAB = 1, 2, 9
 SOURCE = jnp.array([[3, 4, 5, 6, EOS], [7, 8, EOS, 0, 0]])
@@ -68,13 +69,13 @@ def test_attention_weights_add_up_to_one_and_leave_padding_out(case):
 
 def test_a_network_without_attention_has_no_weights(key):
     module = Seq2SeqRNN(VOCAB, width=8, attention="none")
-    params = module.init(key, SOURCE, SOURCE)["params"]
+    params = jitted_init(module, key, SOURCE, SOURCE)["params"]
     assert attention_weights(module, params, SOURCE, SOURCE) is None
 
 
 def test_the_last_layer_is_the_last_by_number(key):
     module = TRANSFORMER.clone(decoder_depth=11)
-    params = module.init(key, SOURCE, SOURCE)["params"]
+    params = jitted_init(module, key, SOURCE, SOURCE)["params"]
     last = params["decoder"]["block_10"]["memory_attention"]["query"]
     last["kernel"] = 0 * last["kernel"]  # all scores are alike
     weights = attention_weights(module, params, SOURCE, SOURCE)

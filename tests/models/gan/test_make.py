@@ -17,6 +17,7 @@ from jaxlab.models.gan.parts import (
     base_of,
     check_choice,
 )
+from tests.jitted import jitted_apply, jitted_init
 
 ROWS, CLASSES = 4, 3
 CONVOLUTIONAL = ["dcgan", "cnn", "sngan_cnn", "resnet", "sngan"]
@@ -250,7 +251,7 @@ def test_critics_for_penalties_score_each_row_alone(case, images, key):
 
 def test_a_layer_norm_of_images_is_over_the_image(images):
     norm = from_linen(ImageNorm("layer"))
-    out, _ = norm.apply(*norm.init(jax.random.key(0), images), images)
+    out, _ = norm.apply(*jitted_init(norm, jax.random.key(0), images), images)
     np.testing.assert_allclose(out.mean((1, 2, 3)), np.zeros(ROWS), atol=1e-5)
     np.testing.assert_allclose(out.std((1, 2, 3)), np.ones(ROWS), rtol=1e-4)
 
@@ -259,9 +260,9 @@ def test_maxout_drops_while_training(key):
     critic = from_linen(MaxoutCritic(width=16))
     keys = jax.random.split(key, 4)
     x = jax.random.uniform(keys[0], (ROWS, 8, 8, 1), minval=-1.0)
-    params, state = critic.init(keys[1], x)
-    still, _ = critic.apply(params, state, x)
-    first, _ = critic.apply(params, state, x, key=keys[2], train=True)
-    second, _ = critic.apply(params, state, x, key=keys[3], train=True)
+    params, state = jitted_init(critic, keys[1], x)
+    still, _ = jitted_apply(critic, params, state, x)
+    first, _ = jitted_apply(critic, params, state, x, key=keys[2], train=True)
+    second, _ = jitted_apply(critic, params, state, x, key=keys[3], train=True)
     assert not np.allclose(first, second)
     assert not np.allclose(first, still)

@@ -10,6 +10,7 @@ from jaxlab.core.model import from_linen
 from jaxlab.core.pytree import flat_paths
 from jaxlab.models.recurrent.language import RNNLM, RNNClassifier
 from jaxlab.models.recurrent.seq2seq import Seq2SeqRNN
+from tests.jitted import jitted_apply, jitted_init
 
 V, B, S, T, H = 9, 3, 6, 5, 8
 LENGTHS = np.array([6, 4, 2])
@@ -69,24 +70,24 @@ def steps(module, variables, tokens, state, context=None):
 def test_steps_of_a_language_model_are_its_call(source, cell, tied):
     module = RNNLM(V, H, 2, cell, embed_width=4, tied=tied, pad=None)
     variables = random_variables(module, source)
-    _, start = module.apply(
-        variables, source, jnp.ones(B, jnp.int32), S, method="prefill"
+    _, start = jitted_apply(
+        module, variables, source, jnp.ones(B, jnp.int32), S, method="prefill"
     )
     logits, _ = steps(module, variables, source, start)
-    close(logits, module.apply(variables, source))
+    close(logits, jitted_apply(module, variables, source))
 
 
 def test_prefill_stops_before_the_last_token_of_each_prompt(source):
     module = RNNLM(V, H, 2)
     variables = random_variables(module, source)
-    full = module.apply(variables, source)
+    full = jitted_apply(module, variables, source)
     other = jnp.where(source == 0, 7, source)  # what stands behind does not matter
-    begin, state = module.apply(
-        variables, other, jnp.asarray(LENGTHS), S, method="prefill"
+    begin, state = jitted_apply(
+        module, variables, other, jnp.asarray(LENGTHS), S, method="prefill"
     )
     last = (jnp.arange(B), LENGTHS - 1)
     np.testing.assert_array_equal(begin, source[last])
-    logits, _ = module.apply(variables, begin, state, method="step")
+    logits, _ = jitted_apply(module, variables, begin, state, method="step")
     close(logits, full[last])
     assert all(len(leaf) == B for leaf in jax.tree.leaves(state))
 
@@ -94,8 +95,8 @@ def test_prefill_stops_before_the_last_token_of_each_prompt(source):
 def test_a_language_model_does_not_see_the_future(source):
     module = RNNLM(V, H)
     variables = random_variables(module, source)
-    before = module.apply(variables, source)
-    after = module.apply(variables, source.at[0, 3].set(source[0, 3] % 6 + 3))
+    before = jitted_apply(module, variables, source)
+    after = jitted_apply(module, variables, source.at[0, 3].set(source[0, 3] % 6 + 3))
     np.testing.assert_array_equal(before[0, :3], after[0, :3])
     assert np.abs(before[0, 3:] - after[0, 3:]).max() > 1e-3
 
@@ -104,7 +105,10 @@ def test_padding_before_a_text_changes_nothing(source):
     module = RNNLM(V, H)
     variables = random_variables(module, source)
     shifted = jnp.pad(source[:1], ((0, 0), (2, 0)))
-    close(module.apply(variables, shifted)[:, 2:], module.apply(variables, source[:1]))
+    close(
+        jitted_apply(module, variables, shifted)[:, 2:],
+        jitted_apply(module, variables, source[:1]),
+    )
 
 
 def test_tied_logits_are_products_with_the_embeddings(source):
@@ -116,7 +120,7 @@ def test_tied_logits_are_products_with_the_embeddings(source):
     )
     words = variables["params"]["words"]
     expected = hidden @ words["table"]["embedding"].T + words["bias"][None, None]
-    close(module.apply(variables, source), expected)
+    close(jitted_apply(module, variables, source), expected)
 
 
 # Classifier
@@ -126,11 +130,11 @@ def test_tied_logits_are_products_with_the_embeddings(source):
 def test_a_padded_text_is_classified_as_alone(source, pool):
     module = RNNClassifier(V, 4, H, 2, pool=pool)
     variables = random_variables(module, source)
-    together = module.apply(variables, source)
+    together = jitted_apply(module, variables, source)
     for row, length in enumerate(LENGTHS):
-        alone = module.apply(variables, source[row : row + 1, :length])
+        alone = jitted_apply(module, variables, source[row : row + 1, :length])
         close(together[row], alone[0])
-    assert np.isfinite(module.apply(variables, jnp.zeros_like(source))).all()
+    assert np.isfinite(jitted_apply(module, variables, jnp.zeros_like(source))).all()
 
 
 def test_the_last_states_are_those_of_both_ends(source):
@@ -147,8 +151,8 @@ def test_the_last_states_are_those_of_both_ends(source):
         "head": {**head, "kernel": jnp.roll(head["kernel"], H, axis=0)},
     }
     close(
-        module.apply({"params": mirrored}, source[:, ::-1]),
-        module.apply({"params": params}, source),
+        jitted_apply(module, {"params": mirrored}, source[:, ::-1]),
+        jitted_apply(module, {"params": params}, source),
     )
 
 
@@ -171,7 +175,7 @@ def test_steps_of_a_decoder_are_its_call(
         V, 0, H, depth, cell, attention, bidirectional, embed_width=4, tied=True
     )
     variables = random_variables(module, source, targets)
-    context, state = module.apply(variables, source, T, method="prepare")
+    context, state = jitted_apply(module, variables, source, T, method="prepare")
     assert all(len(leaf) == B for leaf in jax.tree.leaves((context, state)))
     logits, _ = steps(module, variables, targets, state, context)
     full = jax.jit(module.apply)(variables, source, targets)
@@ -239,11 +243,11 @@ def test_a_decoder_is_the_papers_equations(source, targets, attention):
     """Row by row and step by step in float64, from the encoder's outputs on."""
     module = Seq2SeqRNN(V, width=H, attention=attention)
     variables = random_variables(module, source, targets)
-    context, ((start_hidden, start_memory),) = module.apply(
-        variables, source, method="prepare"
+    context, ((start_hidden, start_memory),) = jitted_apply(
+        module, variables, source, method="prepare"
     )
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
-    got = module.apply(variables, source, targets)
+    got = jitted_apply(module, variables, source, targets)
     for row, length in enumerate(LENGTHS):
         values = np.asarray(context.values[row, :length], np.float64)
         hidden, memory = np.asarray(start_hidden[row]), np.asarray(start_memory[row])
@@ -269,7 +273,10 @@ def test_a_decoder_is_the_papers_equations(source, targets, attention):
 
 def test_an_odd_width_cannot_be_halved(source, targets, key):
     with pytest.raises(InputError, match="width 7 cannot be halved"):
-        Seq2SeqRNN(V, width=7).init(key, source, targets)
-    Seq2SeqRNN(V, width=7, bidirectional=False).init(
-        jax.random.clone(key), source, targets
+        jitted_init(Seq2SeqRNN(V, width=7), key, source, targets)
+    jitted_init(
+        Seq2SeqRNN(V, width=7, bidirectional=False),
+        jax.random.clone(key),
+        source,
+        targets,
     )

@@ -10,6 +10,7 @@ from jaxlab.core.pytree import flat_paths, num_elements
 from jaxlab.models.transformer.encoder import TransformerEncoder
 from jaxlab.nn.stack import unstack_blocks
 from tests.closeness import relative_error
+from tests.jitted import jitted_apply
 
 # Relative to the largest value: float32 sums of a few dozen products, in another order.
 ORDER_OF_SUMS = 1e-5
@@ -64,7 +65,7 @@ class Case:
         self.apply = jax.jit(self.module.apply, static_argnames="train")
 
     def __call__(self, tokens=TOKENS, types=None):
-        return np.asarray(self.apply({"params": self.params}, tokens, types))
+        return np.asarray(jitted_apply(self, {"params": self.params}, tokens, types))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,9 @@ def test_types_are_added_to_their_tokens(bert):
     first, second = bert.params["type_embed"]
     positions = bert.params["token_embed"]["pos_embed"] + (second - first)[None]
     embed = {**bert.params["token_embed"], "pos_embed": positions}
-    moved = bert.apply({"params": {**bert.params, "token_embed": embed}}, TOKENS)
+    moved = jitted_apply(
+        bert, {"params": {**bert.params, "token_embed": embed}}, TOKENS
+    )
     got = bert(types=np.ones_like(types))
     assert relative_error(got, moved) < ORDER_OF_SUMS
 

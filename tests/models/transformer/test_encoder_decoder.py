@@ -13,6 +13,7 @@ from jaxlab.models.decode.beam_search import beam_search
 from jaxlab.models.decode.decoding import greedy
 from jaxlab.models.transformer.encoder_decoder import Transformer
 from tests.closeness import relative_error
+from tests.jitted import jitted_apply
 
 # Relative to the largest value: float32 sums of a few dozen products, in another order.
 ORDER_OF_SUMS = 1e-5
@@ -91,7 +92,7 @@ class Case:
         self.step = jax.jit(self._step)
 
     def __call__(self, source=SOURCE, targets=TARGETS):
-        return np.asarray(self.apply({"params": self.params}, source, targets))
+        return np.asarray(jitted_apply(self, {"params": self.params}, source, targets))
 
     def _prepare(self, source, max_len):
         given = {"params": self.params}, source, max_len
@@ -340,7 +341,7 @@ def test_the_bias_is_added_to_the_logits(cases):
     case = cases("learned")
     bias = case.params["logits_bias"]
     without = {**case.params, "logits_bias": jnp.zeros_like(bias)}
-    others = case.apply({"params": without}, SOURCE, TARGETS)
+    others = jitted_apply(case, {"params": without}, SOURCE, TARGETS)
     assert relative_error(case(), others + bias[None, None]) < ORDER_OF_SUMS
 
 

@@ -20,6 +20,7 @@ from jaxlab.nn.conv.forms import ROLES, Geometry, by_xla, by_xla_on_cpu, others
 from jaxlab.nn.conv.layers import Conv, ConvTranspose, conv, conv_transpose
 from jaxlab.nn.conv.native import by_native
 from tests.closeness import assert_close
+from tests.jitted import jitted_apply, jitted_init
 
 # Sums of some hundred float32 products, in another order.
 ROUNDING = 1e-5
@@ -302,10 +303,10 @@ def test_a_layer_is_that_of_flax(rng, key):
         {"features": 2, "kernel_size": (3, 3), "padding": ((0, 1), (2, 3))},
     ):
         theirs = nn.Conv(**options)
-        variables = theirs.init(key, x)
+        variables = jitted_init(theirs, key, x)
         ours = Conv(**options)
-        close(ours.init(key, x), variables)
-        close(ours.apply(variables, x), theirs.apply(variables, x))
+        close(jitted_init(ours, key, x), variables)
+        close(jitted_apply(ours, variables, x), jitted_apply(theirs, variables, x))
 
 
 def test_a_transposed_layer_is_that_of_flax(rng, key):
@@ -315,12 +316,12 @@ def test_a_transposed_layer_is_that_of_flax(rng, key):
     ):
         options = {"kernel_size": size, "strides": stride, "padding": padding}
         theirs = nn.ConvTranspose(6, transpose_kernel=True, **options)
-        variables = theirs.init(key, x)
+        variables = jitted_init(theirs, key, x)
         ours = ConvTranspose(6, **options)
-        assert jax.tree.map(jnp.shape, ours.init(key, x)) == jax.tree.map(
+        assert jax.tree.map(jnp.shape, jitted_init(ours, key, x)) == jax.tree.map(
             jnp.shape, variables
         )
-        close(ours.apply(variables, x), theirs.apply(variables, x))
+        close(jitted_apply(ours, variables, x), jitted_apply(theirs, variables, x))
 
 
 def test_a_transposed_layer_starts_at_the_scale_of_what_it_reads(rng, key):
@@ -367,7 +368,7 @@ def test_values_are_those_of_torch(rng, size, stride, padding):
             output_padding=more,
             use_bias=False,
         )
-        found = layer.apply({"params": {"kernel": kernel}}, y)
+        found = jitted_apply(layer, {"params": {"kernel": kernel}}, y)
         close(found, back.permute(0, 2, 3, 1).numpy())
 
 
@@ -394,4 +395,4 @@ def test_sizes_that_do_not_fit_say_so(rng):
     with pytest.raises(InputError, match=r"out_size \(9, 8\).*has size \(5, 4\)"):
         conv_transpose(x, kernel, stride=(2, 2), out_size=(9, 8))
     with pytest.raises(InputError, match=r"output_padding 1 has no meaning"):
-        ConvTranspose(2, output_padding=1).init(jax.random.key(0), x)
+        jitted_init(ConvTranspose(2, output_padding=1), jax.random.key(0), x)
