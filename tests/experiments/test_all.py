@@ -100,12 +100,13 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(
     name, start, finish, kill_at, assert_same_run, command, tmp_path
 ):
     def flags(folder):
-        often = ["--log-every", 1, "--save-every", 3, "--mesh", "data=1"]
-        steps = 600 if name == "gbdt_tabular" else 30
+        is_fast = name == "gbdt_tabular"
+        steps, save_every = (200, 40) if is_fast else (30, 3)
+        often = ["--log-every", 1, "--save-every", save_every, "--mesh", "data=1"]
         return [name, "--smoke", "--steps", steps, *often, "--run-dir", folder]
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    step = random.randint(4, 20)
+    step = random.randint(4, 20) + (40 if name == "gbdt_tabular" else 0)
     both = start(*flags(whole)), start(*flags(broken))
     kill_at(both[1], broken, step)
     finish(both[0])

@@ -59,7 +59,8 @@ def vit_curves():
 @pytest.mark.parametrize("mesh", MESHES[1:])
 def test_every_mesh_gives_the_same_curve(vit_curves, mesh):
     expected, found = vit_curves["data=1"][0], vit_curves[mesh][0]
-    np.testing.assert_allclose(found, expected, atol=CURVES)
+    # Relative too: norms of gradients here are about 8.
+    np.testing.assert_allclose(found, expected, rtol=CURVES, atol=CURVES)
     assert found[-1][0] < found[0][0]
 
 
