@@ -22,8 +22,8 @@ from benchmarks.harness import timed
 from experiments import gbdt_tabular
 from jaxlab.core.errors import InputError
 from jaxlab.metrics.scores import table_scores
+from jaxlab.train.printed_table import table_lines
 from jaxlab.train.run_folder import RunOptions
-from jaxlab.train.tables import table_lines
 
 Fit: TypeAlias = Callable[[], Any]  # gives a fitted estimator
 

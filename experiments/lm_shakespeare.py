@@ -40,10 +40,10 @@ from jaxlab.train.evaluate import make_collector, token_means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import Schedule, adamw, make_schedule
+from jaxlab.train.printed_table import table_lines
 from jaxlab.train.run_folder import RunFolder, RunOptions
 from jaxlab.train.state import TrainState, eval_params, init_state
 from jaxlab.train.step import make_train_step
-from jaxlab.train.tables import table_lines
 
 ModelName: TypeAlias = Literal["transformer", "lstm", "gru", "rnn", "all"]
 MODELS: tuple[ModelName, ...] = ("transformer", "lstm", "gru", "rnn")  # of `all`

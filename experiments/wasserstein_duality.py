@@ -39,10 +39,10 @@ from jaxlab.train.evaluate import once_per_state
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import keep_within, warmup_cosine
+from jaxlab.train.printed_table import table_lines
 from jaxlab.train.run_folder import RunFolder, RunOptions, read_metrics
 from jaxlab.train.state import TrainState, init_state
 from jaxlab.train.step import LossFn, make_train_step
-from jaxlab.train.tables import table_lines
 from jaxlab.transport import duality, linear_programs
 from jaxlab.transport.costs import power_cost
 from jaxlab.transport.exact import solve_exact

@@ -37,8 +37,8 @@ from jaxlab.train.engine import compile_step
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import make_schedule
+from jaxlab.train.printed_table import table_lines
 from jaxlab.train.run_folder import RunFolder, RunOptions
-from jaxlab.train.tables import table_lines
 
 Update: TypeAlias = tuple[Scalar, tuple[ModelState, Metrics]]
 ALL: tuple[RecipeName, ...] = get_args(RecipeName)

@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
-from jaxlab.interop.table import Rule, to_params
+from jaxlab.interop.key_table import Rule, to_params
 from jaxlab.interop.torch_files import read_torch
 from jaxlab.nn.activation import Activation
 from jaxlab.nn.stack import stack_blocks, unstack_blocks

@@ -2,7 +2,7 @@
 
 scores              of classes and numbers, as a table's predictions have them
 feature_distances   Frechet and kernel distances of features (FID, KID)
-precision_recall    of generated features beside real ones, by nearest neighbours
+sample_precision    and recall of generated features, by nearest neighbours
 sample_scores       these and the inception score of named features
 mode_coverage       modes of a mixture that samples reach
 parzen              log-likelihood under a Parzen window

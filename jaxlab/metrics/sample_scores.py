@@ -20,7 +20,7 @@ from jaxlab.metrics.feature_distances import (
     kernel_distance,
     moments_of,
 )
-from jaxlab.metrics.precision_recall import precision_recall
+from jaxlab.metrics.sample_precision import precision_recall
 
 __all__ = [
     "INCEPTION",

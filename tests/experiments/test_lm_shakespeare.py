@@ -40,10 +40,13 @@ def test_a_run_leaves_everything_in_its_folder(tmp_path, text):
 
 
 @pytest.mark.slow
-def test_all_models_are_equally_large_and_stand_in_one_table(tmp_path, text, capsys):
+def test_all_models_are_equally_large_and_stand_in_one_table(
+    tmp_path, text, capsys, monkeypatch
+):
+    monkeypatch.setattr(lm_shakespeare, "MODELS", ("transformer", "lstm"))
     folder = tmp_path / "run"
     metrics = train(folder, model="all", data=text, steps=2)
-    assert metrics.keys() == {"transformer", "lstm", "gru", "rnn"}
+    assert metrics.keys() == {"transformer", "lstm"}
     rows = json.loads((folder / "summary.json").read_text())["models"]
     wanted = lm_shakespeare.SMOKE.num_parameters
     for row in rows:

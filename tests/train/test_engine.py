@@ -1,6 +1,7 @@
 """One step, any mesh: the same numbers, compiled once."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from jaxlab.train.step import make_train_step
 
 # Sums over the batch are taken in another order on each mesh; five steps of SGD.
 CURVES = 1e-5
-MESHES = ["data=1", "data=2", "data=4", "data=2,fsdp=2", "data=2,tensor=2"]
+MESHES = ["data=1", "data=4", "data=2,fsdp=2", "data=2,tensor=2"]
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +53,13 @@ def vit_curves():
             rows.append([float(metrics["loss"]), float(metrics["grad_norm"])])
         return rows, state
 
-    return {text: curve(text) for text in MESHES}
+    return functools.cache(curve)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", MESHES[1:])
 def test_every_mesh_gives_the_same_curve(vit_curves, mesh):
-    expected, found = vit_curves["data=1"][0], vit_curves[mesh][0]
+    expected, found = vit_curves("data=1")[0], vit_curves(mesh)[0]
     # Relative too: norms of gradients here are about 8.
     np.testing.assert_allclose(found, expected, rtol=CURVES, atol=CURVES)
     assert found[-1][0] < found[0][0]
@@ -67,7 +68,7 @@ def test_every_mesh_gives_the_same_curve(vit_curves, mesh):
 @pytest.mark.slow
 def test_fsdp_and_tensor_meshes_split_parameters(vit_curves):
     def is_split(mesh):
-        leaves = jax.tree.leaves(vit_curves[mesh][1].params)
+        leaves = jax.tree.leaves(vit_curves(mesh)[1].params)
         return any(not leaf.sharding.is_fully_replicated for leaf in leaves)
 
     assert is_split("data=2,fsdp=2")

@@ -22,7 +22,7 @@ from jaxlab.interop.hf_files import (
     num_rows,
     read_source,
 )
-from jaxlab.interop.table import (
+from jaxlab.interop.key_table import (
     LINEAR,
     LINEAR_JOIN,
     Rule,

@@ -18,7 +18,7 @@ from jaxlab.interop.hf_files import (
     num_rows,
     read_source,
 )
-from jaxlab.interop.table import LINEAR_JOIN, Rule, linear, norm, to_weights
+from jaxlab.interop.key_table import LINEAR_JOIN, Rule, linear, norm, to_weights
 from jaxlab.models.transformer.encoder import Pool, TransformerEncoder
 
 __all__ = ["load_hf_bert", "to_hf_bert"]

@@ -15,7 +15,7 @@ from jaxlab.interop.hf_files import (
     looped,
     read_source,
 )
-from jaxlab.interop.table import (
+from jaxlab.interop.key_table import (
     FLAT,
     LINEAR,
     LINEAR_JOIN,

@@ -15,7 +15,7 @@ from jaxlab.interop.hf_files import (
     looped,
     read_source,
 )
-from jaxlab.interop.table import LINEAR, LINEAR_JOIN, Rule, linear, to_weights
+from jaxlab.interop.key_table import LINEAR, LINEAR_JOIN, Rule, linear, to_weights
 from jaxlab.models.transformer.decoder import TransformerLM
 from jaxlab.nn.activation import GatedActivation
 

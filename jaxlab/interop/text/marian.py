@@ -18,7 +18,7 @@ from jaxlab.interop.hf_files import (
     merge_tied,
     read_source,
 )
-from jaxlab.interop.table import (
+from jaxlab.interop.key_table import (
     LINEAR,
     LINEAR_JOIN,
     Rule,

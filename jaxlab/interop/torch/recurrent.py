@@ -15,7 +15,7 @@ import numpy as np
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
 from jaxlab.interop.hf_files import Source, read_weights
-from jaxlab.interop.table import LINEAR, Rule, to_params, to_weights
+from jaxlab.interop.key_table import LINEAR, Rule, to_params, to_weights
 from jaxlab.nn.recurrent import Cell, RecurrentStack
 
 __all__ = ["load_torch_rnn", "to_torch_rnn"]

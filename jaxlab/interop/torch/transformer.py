@@ -16,7 +16,7 @@ from flax import linen as nn
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Bool, Float, Params
 from jaxlab.interop.hf_files import Source, check_fields, looped, num_rows, read_weights
-from jaxlab.interop.table import (
+from jaxlab.interop.key_table import (
     FLAT,
     LINEAR,
     LINEAR_JOIN,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-import jaxlab.metrics.precision_recall as module
+import jaxlab.metrics.sample_precision as module
 from jaxlab.core.errors import InputError
-from jaxlab.metrics.precision_recall import precision_recall
+from jaxlab.metrics.sample_precision import precision_recall
 
 
 def sets(seed, n=60, m=45, width=4, shift=0.8):

@@ -1,4 +1,4 @@
-"""Tests of `jaxlab.interop.table`."""
+"""Tests of `jaxlab.interop.key_table`."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import flat_paths
-from jaxlab.interop.table import (
+from jaxlab.interop.key_table import (
     CONV,
     FLAT,
     KEEP,

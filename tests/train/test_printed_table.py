@@ -1,6 +1,6 @@
-"""Tests of `jaxlab.train.tables`."""
+"""Tests of `jaxlab.train.printed_table`."""
 
-from jaxlab.train.tables import table_lines
+from jaxlab.train.printed_table import table_lines
 
 
 def test_columns_stand_below_each_other():
