@@ -42,19 +42,21 @@ types: .venv/all  ## static types
 layers: .venv/all  ## imports only go down
 	$(BIN)/lint-imports --no-cache
 
-# LLVM's optimiser is a third of compiling. The bits of trees are tested with it, since it
-# is what could fuse their sums; no test there is not a failure (code 5).
-QUICKLY := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0"
+# A file of tests shares its programs: it stays with one of two workers. LLVM's optimiser is
+# a third of compiling; it could fuse the sums of trees, whose bits are tested with it.
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile
+QUICKLY := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" $(PYTEST)
+BITS := tests/trees/grow tests/trees/boost
 
 test-fast: .venv/all  ## the tests that take seconds
-	$(QUICKLY) $(BIN)/pytest -q -n 2 -m "not slow and not claim" $(ARGS)
+	$(QUICKLY) -m "not slow and not claim" $(ARGS)
 
 test: .venv/all  ## all tests but the claims
-	$(QUICKLY) $(BIN)/pytest -q -n 2 --ignore tests/trees $(ARGS) || [ $$? = 5 ]
-	$(BIN)/pytest -q -n 2 tests/trees $(ARGS) || [ $$? = 5 ]
+	$(QUICKLY) $(BITS:%=--ignore %) $(ARGS)
+	$(PYTEST) $(BITS) $(ARGS)
 
-claims: .venv/all  ## train what the README says, before a release; half an hour
-	$(BIN)/pytest -q -n 2 -m claim $(ARGS)
+claims: .venv/all  ## train what the README says, before a release: ten minutes
+	$(PYTEST) -m claim $(ARGS)
 
 check: lint types layers test  ## what has to pass before a change lands
 
