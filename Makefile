@@ -46,7 +46,7 @@ layers: .venv/all  ## imports only go down
 # a third of compiling; it could fuse the sums of trees, whose bits are tested with it.
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile
 QUICKLY := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" $(PYTEST)
-BITS := tests/trees/grow tests/trees/boost
+BITS := tests/trees/grow tests/trees/boost/test_round.py
 
 test-fast: .venv/all  ## the tests that take seconds
 	$(QUICKLY) -m "not slow and not claim" $(ARGS)
