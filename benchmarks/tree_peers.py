@@ -19,11 +19,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from benchmarks.harness import timed
-from experiments import gbdt_tabular
 from jaxlab.core.errors import InputError
 from jaxlab.metrics.scores import table_scores
 from jaxlab.train.printed_table import table_lines
-from jaxlab.train.run_folder import RunOptions
 
 Fit: TypeAlias = Callable[[], Any]  # gives a fitted estimator
 
@@ -217,6 +215,8 @@ def compare(folder: pathlib.Path, data_dir: str = "") -> list[dict[str, Any]]:
     Raises:
         InputError: If the folder holds no finished run of trees.
     """
+    from experiments import gbdt_tabular  # not where only fits are measured
+
     config, num_rounds = _read_run(folder, data_dir)
     table, train, _ = gbdt_tabular.find_rows(config)
     names = {field.name for field in dataclasses.fields(Settings)}
@@ -249,8 +249,11 @@ def compare(folder: pathlib.Path, data_dir: str = "") -> list[dict[str, Any]]:
     return rows
 
 
-def _read_run(folder: pathlib.Path, data_dir: str) -> tuple[gbdt_tabular.Config, int]:
+def _read_run(folder: pathlib.Path, data_dir: str) -> tuple[Any, int]:
     """Read the configuration of a run of trees, and how many rounds it kept."""
+    from experiments import gbdt_tabular
+    from jaxlab.train.run_folder import RunOptions
+
     try:
         saved = json.loads((folder / "config.json").read_text())
         rounds = json.loads((folder / "summary.json").read_text())["rounds"]
@@ -261,11 +264,10 @@ def _read_run(folder: pathlib.Path, data_dir: str) -> tuple[gbdt_tabular.Config,
             f"folder {folder} holds no finished run of experiments.gbdt_tabular; give "
             "the run folder that one has printed"
         ) from None
-    known = saved["config"]
-    known.pop("engine")
-    known["drop"] = tuple(known["drop"])
-    run = RunOptions(data_dir=data_dir)
-    return gbdt_tabular.Config(**known, run=run), rounds
+    names = {field.name for field in dataclasses.fields(gbdt_tabular.Config)}
+    known = {name: value for name, value in saved["config"].items() if name in names}
+    known["drop"] = tuple(known.get("drop", ()))
+    return gbdt_tabular.Config(**known, run=RunOptions(data_dir=data_dir)), rounds
 
 
 def main(args: list[str]) -> int:

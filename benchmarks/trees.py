@@ -97,7 +97,7 @@ class Trees:
         if not self.models:
             self._fits(self.most, 256)
 
-    def best_constant(self) -> None:
+    def start(self) -> None:
         """First fits in fresh processes, and their memory."""
         known = tree_peers.fits(tree_peers.Settings(), *make_data(10))
         libraries = [name for name in known if name != "lightgbm quantised"]
@@ -310,16 +310,28 @@ def _bytes_per_second() -> float:
     return 2 * array.nbytes / statistics.median(spent)
 
 
+PARTS = (
+    Trees.fit,
+    Trees.pieces,
+    Trees.predict,
+    Trees.start,
+    Trees.scaling,
+    Trees.implementations,
+    Trees.gpu,
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = ("fit", "pieces", "predict", "start", "scaling", "implementations", "gpu")
-    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
+    names = [part.__name__ for part in PARTS]
+    parser.add_argument("--parts", nargs="+", choices=names, default=names)
     parser.add_argument("--quick", action="store_true", help="at most 10,000 rows")
     options = parser.parse_args()
     use_compilation_cache()
     trees = Trees(10_000 if options.quick else 1_000_000, not options.quick)
-    for part in options.parts:
-        getattr(trees, part)()
+    for part in PARTS:
+        if part.__name__ in options.parts:
+            part(trees)
 
 
 if __name__ == "__main__":

@@ -10,22 +10,28 @@ import jax
 __all__ = ["cache_folder", "processor_key", "use_compilation_cache"]
 
 
+# Of Intel and AMD; of ARM.
+_KIND = ("model name", "flags", "Features", "CPU part")
+
+
 def cache_folder() -> pathlib.Path:
     """Give jaxlab's cache folder: `$JAXLAB_CACHE`, or `~/.cache/jaxlab`."""
     chosen = os.environ.get("JAXLAB_CACHE", "~/.cache/jaxlab")
     return pathlib.Path(chosen).expanduser()
 
 
-def processor_key() -> str:
+def processor_key(info: pathlib.Path = pathlib.Path("/proc/cpuinfo")) -> str:
     """Return a short name of the kind of processor that programs are compiled for.
 
     JAX's own key does not know it: machines that share a home folder would run each
     other's instructions.
+
+    Args:
+        info: Linux's description of the processors.
     """
-    info = pathlib.Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else [platform.processor()]
-    kind = {line for line in lines if line.startswith(("model name", "flags"))}
-    made_for = (platform.machine(), *sorted(kind or lines))
+    kind = {line for line in lines if line.startswith(_KIND)}
+    made_for = (platform.machine(), *sorted(kind or {platform.processor()}))
     return hashlib.sha256(repr(made_for).encode()).hexdigest()[:12]
 
 

@@ -16,7 +16,6 @@ import functools
 import hashlib
 import os
 import pathlib
-import platform
 import shutil
 import subprocess
 import sys
@@ -28,7 +27,7 @@ import jax
 import jax.ffi
 import numpy as np
 
-from jaxlab.core.compilation import cache_folder
+from jaxlab.core.compilation import cache_folder, processor_key
 from jaxlab.core.errors import InputError
 
 __all__ = ["NativeLibrary", "build_kernels", "pointer"]
@@ -139,18 +138,9 @@ def _fingerprint(compiler: str, sources: pathlib.Path) -> str:
     for file in [*sorted(sources.iterdir()), *sorted(_SHARED.iterdir())]:
         if file.suffix in (".cc", ".h", ".txt"):
             digest.update(file.read_bytes())
-    parts = (compiler, *_FLAGS, jax.__version__, platform.machine(), _processor())
+    parts = (compiler, *_FLAGS, jax.__version__, processor_key())
     digest.update("\n".join(parts).encode())
     return digest.hexdigest()[:16]
-
-
-def _processor() -> str:
-    """Give the processor's instruction sets: -march=native builds for just these."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Feat"))), "")
 
 
 def main() -> int:

@@ -23,9 +23,8 @@ __all__ = [
     "subset_rows",
 ]
 
-FeatureRows = Float[
-    Array | np.ndarray, "..."
-]  # features: checked here, not by their type
+# Checked here, not by their type.
+FeatureRows = Float[Array | np.ndarray, "..."]
 _BLOCK = 4096  # rows that are widened to float64 at a time
 
 

@@ -1,4 +1,4 @@
-"""Metrics over the steps, of one run and of several."""
+"""MetricsRow over the steps, of one run and of several."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -10,19 +10,19 @@ from jaxlab.plots.figure import new_figure, save_figure
 
 __all__ = ["compared_curves", "learning_curves"]
 
-Metrics: TypeAlias = Mapping[str, Any]
+MetricsRow: TypeAlias = Mapping[str, Any]
 
 _MOST_DOTS = 50  # on a curve
 
 
 def learning_curves(
-    folder: pathlib.Path, rows: Sequence[Metrics]
+    folder: pathlib.Path, rows: Sequence[MetricsRow]
 ) -> pathlib.Path | None:
     """Draw every metric over the steps, train beside test.
 
     Args:
         folder: Where to write.
-        rows: Metrics as a run logs them: `step`, and values by `SET/NAME`.
+        rows: MetricsRow as a run logs them: `step`, and values by `SET/NAME`.
 
     Returns:
         The path of `curves.png`, or None if there are no metrics.
@@ -56,7 +56,7 @@ def learning_curves(
 
 
 def compared_curves(
-    folder: pathlib.Path, runs: Mapping[str, Sequence[Metrics]], metric: str
+    folder: pathlib.Path, runs: Mapping[str, Sequence[MetricsRow]], metric: str
 ) -> pathlib.Path:
     """Draw one metric of several runs over the steps and over the time of training.
 

@@ -39,6 +39,7 @@ def options():
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+    compilation_cache.reset_cache()  # else it stays in the folder that it opened
 
 
 def folder_in_use():
@@ -74,10 +75,26 @@ def test_a_compiled_program_is_written_to_disk(tmp_path):
     assert any((tmp_path / "xla").iterdir())
 
 
-def test_machines_that_differ_do_not_share_programs():
-    key = processor_key()
-    assert key == processor_key()
-    assert key.isalnum()
+INTEL = "processor: 0\nmodel name: Xeon\ncpu MHz: 2400.1\nflags: fpu avx2 avx512f\n"
+CPU_INFO = {
+    "intel": INTEL,
+    "intel_later": INTEL.replace("2400.1", "3100.9"),  # its clock alone differs
+    "intel_older": INTEL.replace(" avx512f", ""),
+    "arm": "processor: 0\nBogoMIPS: 243.75\nFeatures: fp asimd\nCPU part: 0xd40\n",
+    "arm_later": "processor: 0\nBogoMIPS: 250\nFeatures: fp asimd\nCPU part: 0xd40\n",
+    "arm_newer": "processor: 0\nBogoMIPS: 243.75\nFeatures: fp sve\nCPU part: 0xd40\n",
+}
+
+
+def test_machines_that_differ_do_not_share_programs(tmp_path):
+    keys = {}
+    for name, text in CPU_INFO.items():
+        (tmp_path / name).write_text(text)
+        keys[name] = processor_key(tmp_path / name)
+    assert keys["intel"] == keys["intel_later"]
+    assert keys["arm"] == keys["arm_later"]
+    assert len(set(keys.values())) == 4
+    assert processor_key(tmp_path / "absent")
 
 
 @pytest.fixture
@@ -100,7 +117,8 @@ def compile_anew():
     jax.jit(lambda x: jax.numpy.sin(x) @ x + 3.25)(np.ones((7, 7), np.float32))
 
 
-def test_the_cache_of_the_tests_hits(hits):
+def test_the_cache_of_the_tests_hits(hits, options):
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     compile_anew()
     hits.clear()
     compile_anew()
@@ -119,4 +137,3 @@ def test_a_damaged_entry_is_compiled_again(tmp_path, options, hits):
     hits.clear()
     compile_anew()  # warnings are errors in tests, but for this one
     assert not hits
-    compilation_cache.reset_cache()

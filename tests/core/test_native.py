@@ -218,6 +218,6 @@ def test_a_change_of_source_compiler_or_processor_is_another_kernel(
     with (shared / "team.h").open("a") as stream:
         stream.write("// changed\n")
     names.add(native._fingerprint("g++", copy))
-    monkeypatch.setattr(native, "_processor", lambda: "another one")
+    monkeypatch.setattr(native, "processor_key", lambda: "another one")
     names.add(native._fingerprint("g++", copy))
     assert len(names) == 6

@@ -128,5 +128,10 @@ def assert_same_run():
             for folder in (one, other)
         )
         assert found == expected
+        for file in one.rglob("*.npz"):  # models, and what pictures are drawn of
+            with np.load(file) as a, np.load(other / file.relative_to(one)) as b:
+                assert set(a) == set(b)
+                for name in a:
+                    np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
     return assert_same_run

@@ -122,7 +122,9 @@ def test_a_value_that_cannot_be_used_is_an_error(tmp_path, fields, error):
 
 @pytest.mark.slow
 @pytest.mark.peer
-def test_the_libraries_that_are_installed_stand_beside_a_run(tmp_path, capsys):
+def test_the_libraries_that_are_installed_stand_beside_a_run(
+    tmp_path, capsys, monkeypatch
+):
     metrics = train(tmp_path / "run")
     rows = tree_peers.compare(tmp_path / "run")
     names = [row["library"].split()[0] for row in rows]
@@ -131,5 +133,11 @@ def test_the_libraries_that_are_installed_stand_beside_a_run(tmp_path, capsys):
     assert all(row["auc"] > 0.9 for row in rows)
     # The estimator grows the forest that the experiment has grown.
     assert rows[0]["loss"] == metrics["loss"]
+    monkeypatch.setattr(tree_peers, "compare", lambda *args: rows)
+    assert tree_peers.main([str(tmp_path / "run")]) == 0
+    assert "second_fit_s" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_run_has_no_peers(tmp_path, capsys):
     assert tree_peers.main([str(tmp_path)]) == 2
     assert "holds no finished run" in capsys.readouterr().err

@@ -58,7 +58,7 @@ def test_all_models_are_equally_large_and_stand_in_one_table(
     assert train(folder, model="all", data=text, steps=2) == metrics
 
 
-@pytest.mark.claim
+@pytest.mark.slow
 def test_a_repeated_line_is_learnt(tmp_path, text):
     fields = {"steps": 60, "length": 64, "num_parameters": 40_000, "eval_every": 0}
     metrics = train(tmp_path / "run", data=text, **fields)

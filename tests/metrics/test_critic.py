@@ -15,7 +15,7 @@ from jaxlab.transport.exact import solve_exact, wasserstein
 ROUNDING = 1e-12
 # Scores and gradients are float32.
 SINGLE = 1e-5
-# FeatureRows as near as 1e-3, whose scores near 1 are rounded at 1e-7.
+# Rows as near as 1e-3, whose scores near 1 are rounded at 1e-7.
 OF_NEAR_ROWS = 1e-4
 
 

@@ -68,8 +68,8 @@ class Table:
 
     Attributes:
         name: As given on the command line.
-        train: TableRows to learn from.
-        test: TableRows held out.
+        train: Rows to learn from.
+        test: Rows held out.
         feature_names: By column.
         categories: By column, the texts by code; empty for a column of numbers.
         task: `regression`, `binary` or `multiclass`.

@@ -1,8 +1,7 @@
 """Decoding of autoregressive models: greedy, sampled, guided; see also `beam_search`.
 
 A model is a `NextToken`: it is fed one token a row, and gives the logits of the next.
-All
-loops run on the device (`lax.while_loop`) and give fixed shapes. Call them under
+All loops run on the device (`lax.while_loop`) and give fixed shapes. Call them under
 `jax.jit`, parameters being an argument:
 
     @jax.jit

@@ -1,6 +1,6 @@
 """Convolutional GANs without residuals: DCGAN, WGAN-GP's CNN, SNGAN's CNN.
 
-With n doublings from a base (see `gan_parts`) and w the width:
+With n doublings from a base (see `parts`) and w the width:
 
 Name       Generator                              Critic
 dcgan      project to base x w 2^(n-1); n convT4  n conv4 of w ... w 2^(n-1); score

@@ -1,14 +1,14 @@
 """Pairs of a generator and a critic, by name.
 
 Name       Described in          Latent  Width of generator, critic  Size in its paper
-mlp        `gan_mlp`             100     1024, 512                   28 x 28
-maxout     `gan_mlp`             100     1200, 240                   28 x 28
-point      `gan_mlp`             2       512, 512                    points of 2 numbers
-dcgan      `gan_conv`            100     64, 64                      64 x 64
-cnn        `gan_conv`, WGAN-GP   128     128, 128                    32 x 32
-sngan_cnn  `gan_conv`            128     64, 64                      32 x 32
-resnet     `gan_resnet`, WGAN-GP 128     128, 128                    32 x 32
-sngan      `gan_resnet`          128     256, 128                    32 x 32
+mlp        `dense`               100     1024, 512                   28 x 28
+maxout     `dense`               100     1200, 240                   28 x 28
+point      `dense`               2       512, 512                    points of 2 numbers
+dcgan      `conv`                100     64, 64                      64 x 64
+cnn        `conv`, WGAN-GP         128     128, 128                    32 x 32
+sngan_cnn  `conv`                128     64, 64                      32 x 32
+resnet     `resnet`, WGAN-GP     128     128, 128                    32 x 32
+sngan      `resnet`              128     256, 128                    32 x 32
 """
 
 from collections.abc import Mapping

@@ -9,8 +9,8 @@ x its adjoint (a "transposed convolution"), by w the gradient of the kernel. Eac
 linear in the two that are left, so forward mode of a map is the map itself, twice, and
 reverse mode the other two. Derivatives of every order, such as a gradient penalty's,
 thus consist of these three maps. On a CPU each takes a fast form: a compiled kernel
-(`conv_native`), or, without a compiler, operations of XLA that are fast there
-(`conv_forms`). On GPUs and TPUs XLA's own convolution and its derivatives stay.
+(`native`), or, without a compiler, operations of XLA that are fast there
+(`forms`). On GPUs and TPUs XLA's own convolution and its derivatives stay.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The three maps of a convolution by XLA's own operations.
 
-See `conv_bilinear` for the maps and their arguments.
+See `bilinear` for the maps and their arguments.
 """
 
 import dataclasses

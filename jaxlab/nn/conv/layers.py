@@ -1,6 +1,6 @@
 """Convolutions and transposed convolutions of images, fast on CPUs in every derivative.
 
-What runs underneath is in `conv_bilinear`. Neither groups nor dilation are offered.
+What runs underneath is in `bilinear`. Neither groups nor dilation are offered.
 """
 
 from collections.abc import Sequence

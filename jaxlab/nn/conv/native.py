@@ -1,6 +1,6 @@
 """The compiled convolution of CPUs, for one device and for a batch split over many.
 
-`kernels/conv.cc` finds all three maps of `conv_bilinear` by one product of matrices. A
+`kernels/conv.cc` finds all three maps of `bilinear` by one product of matrices. A
 tile of the result is eight images at one pixel by thirty-two channels (or eight by
 thirty-two channels at one entry of the kernel), so that all of it meets the same
 entries of the kernel: padding costs nothing, neither does a stride, and images are laid
@@ -40,7 +40,7 @@ def suits_native(result: Role, first: Array, second: Array) -> bool:
     """Tell whether the compiled kernel is there and the faster one.
 
     Args:
-        result: As for `conv_bilinear.contract`.
+        result: As for `bilinear.contract`.
         first: The first operand.
         second: The second one.
     """
@@ -57,7 +57,7 @@ def by_native(result: Role, first: Array, second: Array, geometry: Geometry) -> 
     the gradients of a kernel are added up.
 
     Args:
-        result: As for `conv_bilinear.contract`, like the others.
+        result: As for `bilinear.contract`, like the others.
         first: The first operand.
         second: The second one.
         geometry: The sizes.

@@ -1,4 +1,4 @@
-// The three maps of a convolution (see conv_bilinear.py), called from XLA.
+// The three maps of a convolution (see nn/conv/bilinear.py), called from XLA.
 #include <algorithm>
 #include <array>
 #include <memory>

@@ -2,8 +2,8 @@
 
 boosting     boost(binned, target, objective, config, key) -> Forest
 config       what the user says;  checks: what is refused
-run          rounds on the devices, driven from the host;  stepping: for loops of
-their own;  dart: with dropout of trees
+run          rounds on the devices, driven from the host
+stepping     the same for loops of their own;  dart: with dropout of trees
 round        one round as a compiled program;  round_spec: what it is given
 placement    rows onto devices;  leaf: values of leaves by line search
 """

@@ -181,7 +181,7 @@ class TreeEstimator(BaseEstimator):
             rows: To train on.
             objective: What to minimise.
             config: How.
-            sets: TrainingRows to watch.
+            sets: Rows to watch.
             earlier: A fitted model to go on from.
             verbose: Whether to show progress.
             trainer: `boosting.train`, or something like it.

@@ -17,7 +17,7 @@
 
 namespace jaxlab {
 
-struct Limits {
+struct Limits {  // of TreeSpec
   int64_t max_depth, max_leaves, min_rows;  // min_rows of a node to be split
   bool best_first;
 };

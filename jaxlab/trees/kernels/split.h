@@ -11,7 +11,7 @@
 
 namespace jaxlab {
 
-struct Rules {  // see split.py
+struct Rules {  // SplitNumbers of split.py, and more
   double l2, l1, min_hessian, min_gain, max_step;
   double unit_g, unit_h;  // what one step of the fixed point is worth
   int64_t max_onehot;

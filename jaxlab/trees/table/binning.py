@@ -26,7 +26,7 @@ from jaxlab.trees.table.codes import (
 )
 from jaxlab.trees.table.columns import (
     Columns,
-    DenseTable,
+    FeatureTable,
     as_categorical,
     as_floats,
     read_table,
@@ -190,7 +190,7 @@ def _read_weight(weight: Any, num_rows: int) -> np.ndarray | None:
     return weight
 
 
-def _read_categorical(categorical: Any, table: DenseTable) -> np.ndarray:
+def _read_categorical(categorical: Any, table: FeatureTable) -> np.ndarray:
     """Read indices, names or a mask to a mask; pandas' own categories are added."""
     mask = np.array([table.is_category(j) for j in range(table.num_features)])
     if categorical is None:
@@ -272,7 +272,7 @@ def transform(binner: Binner, X: Any, *, pad_rows_to: int | None = None) -> np.n
     return codes
 
 
-def _as_floats(columns: Columns, numeric: list[int], table: DenseTable) -> Columns:
+def _as_floats(columns: Columns, numeric: list[int], table: FeatureTable) -> Columns:
     if isinstance(columns, np.ndarray):
         return as_floats(columns, "X")
     floats = list(columns)
@@ -281,7 +281,7 @@ def _as_floats(columns: Columns, numeric: list[int], table: DenseTable) -> Colum
     return floats
 
 
-def _check_features(binner: Binner, table: DenseTable) -> None:
+def _check_features(binner: Binner, table: FeatureTable) -> None:
     expected, given = binner.feature_names, table.names
     if table.num_features != binner.num_features:
         raise InputError(

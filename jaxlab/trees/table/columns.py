@@ -16,7 +16,7 @@ from jaxlab.core.errors import InputError
 
 __all__ = [
     "Columns",
-    "DenseTable",
+    "FeatureTable",
     "SparseTable",
     "as_categorical",
     "as_floats",
@@ -30,7 +30,7 @@ Columns: TypeAlias = list[Any] | np.ndarray
 _BLOCK_VALUES = 2**21  # values that are converted at a time: 16 MB as float64
 
 
-class DenseTable:
+class FeatureTable:
     """Columns that lie in memory: a matrix, or a data frame.
 
     Args:
@@ -79,7 +79,7 @@ class DenseTable:
                 yield start, [column[rows] for column in columns]
 
 
-class SparseTable(DenseTable):
+class SparseTable(FeatureTable):
     """A SciPy sparse matrix or array: what is not stored is 0, not missing."""
 
     def __init__(self, matrix: Any):
@@ -110,7 +110,7 @@ class SparseTable(DenseTable):
             yield start, by_row[start : start + step].toarray(order="F").T
 
 
-def read_table(X: Any) -> DenseTable:
+def read_table(X: Any) -> FeatureTable:
     """Wrap features as a table, and refuse what is none.
 
     Args:
@@ -142,12 +142,12 @@ def read_table(X: Any) -> DenseTable:
     if is_sparse:
         return SparseTable(matrix)
     if not is_frame:
-        return DenseTable(matrix.T, (), num_rows)
+        return FeatureTable(matrix.T, (), num_rows)
     # pandas numbers nameless columns; like scikit-learn, only texts count as names.
     names = tuple(matrix.columns)
     named = all(isinstance(name, str) for name in names)
     columns = [_frame_column(matrix.iloc[:, j]) for j in range(num_features)]
-    return DenseTable(columns, names if named else (), num_rows)
+    return FeatureTable(columns, names if named else (), num_rows)
 
 
 def _frame_column(series: Any) -> Any:

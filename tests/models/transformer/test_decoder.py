@@ -11,7 +11,6 @@ from jaxlab.models.decode.decoding import greedy
 from jaxlab.models.transformer.decoder import TransformerLM
 from jaxlab.nn.stack import unstack_blocks
 from tests.closeness import relative_error
-from tests.jitted import jitted_apply
 
 # Relative to the largest value: float32 sums of a few dozen products, in another order.
 ORDER_OF_SUMS = 1e-5
@@ -67,7 +66,7 @@ class Case:
         self.step = jax.jit(self._step)
 
     def __call__(self, tokens=TOKENS):
-        return np.asarray(jitted_apply(self, {"params": self.params}, tokens))
+        return np.asarray(self.apply({"params": self.params}, tokens))
 
     def _prefill(self, tokens, lengths, max_len):
         given = {"params": self.params}, tokens, lengths, max_len

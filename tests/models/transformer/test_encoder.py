@@ -65,7 +65,7 @@ class Case:
         self.apply = jax.jit(self.module.apply, static_argnames="train")
 
     def __call__(self, tokens=TOKENS, types=None):
-        return np.asarray(jitted_apply(self, {"params": self.params}, tokens, types))
+        return np.asarray(self.apply({"params": self.params}, tokens, types))
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,7 @@ class Case:
         self.step = jax.jit(self._step)
 
     def __call__(self, source=SOURCE, targets=TARGETS):
-        return np.asarray(jitted_apply(self, {"params": self.params}, source, targets))
+        return np.asarray(self.apply({"params": self.params}, source, targets))
 
     def _prepare(self, source, max_len):
         given = {"params": self.params}, source, max_len

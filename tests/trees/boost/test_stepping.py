@@ -20,11 +20,6 @@ from jaxlab.trees.table.binning import fit_binner
 ROUNDS = 5
 
 
-def same(a, b):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(x, y) for x, y in pairs)
-
-
 @pytest.fixture
 def problem(rng, key):
     """Give the arguments of `train` and `prepare` for three classes."""
@@ -42,7 +37,7 @@ def problem(rng, key):
 
 
 @pytest.mark.parametrize("mesh", [None, "data=2"])
-def test_steps_grow_the_forest_of_one_call(problem, mesh):
+def test_steps_grow_the_forest_of_one_call(problem, mesh, same):
     arguments, options = problem
     expected = train(*arguments, **options)
     run = prepare(*arguments, **options, mesh=mesh and make_mesh(mesh))
@@ -59,7 +54,7 @@ def test_steps_grow_the_forest_of_one_call(problem, mesh):
     assert same(grown(state, 2), expected.forest.rounds(2))
 
 
-def test_a_state_that_was_kept_goes_on_with_the_same_bits(problem):
+def test_a_state_that_was_kept_goes_on_with_the_same_bits(problem, same):
     arguments, options = problem
     run = prepare(*arguments, **options)
     state, step = make_state(run, ROUNDS), make_step(run)

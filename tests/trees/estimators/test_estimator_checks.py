@@ -30,8 +30,9 @@ def test_an_estimator_keeps_the_contract_of_scikit_learn(estimator, check, reque
     # One check sets values of any type, which `fit` refuses, not the constructor; the
     # tests' own type checks would be first.
     if "do_not_raise_errors_in_init" in request.node.name:
+        before = jaxtyping.config.jaxtyping_disable
         jaxtyping.config.update("jaxtyping_disable", True)
         request.addfinalizer(
-            lambda: jaxtyping.config.update("jaxtyping_disable", False)
+            lambda: jaxtyping.config.update("jaxtyping_disable", before)
         )
     check(estimator)
