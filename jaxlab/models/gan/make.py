@@ -5,7 +5,7 @@ mlp        `dense`               100     1024, 512                   28 x 28
 maxout     `dense`               100     1200, 240                   28 x 28
 point      `dense`               2       512, 512                    points of 2 numbers
 dcgan      `conv`                100     64, 64                      64 x 64
-cnn        `conv`, WGAN-GP         128     128, 128                    32 x 32
+cnn        `conv`, WGAN-GP       128     128, 128                    32 x 32
 sngan_cnn  `conv`                128     64, 64                      32 x 32
 resnet     `resnet`, WGAN-GP     128     128, 128                    32 x 32
 sngan      `resnet`              128     256, 128                    32 x 32
