@@ -225,7 +225,7 @@ def test_dropout_and_drop_path_act_in_training_alone(key, rng, x):
     )
     for fields in ({"dropout_rate": 0.5}, {"has_drop_path": True}):
         noisy = block.clone(**fields)
-        calm = noisy.apply(variables, x, 0.5, train=False)
+        calm = jitted_apply(noisy, variables, x, 0.5, train=False)
         np.testing.assert_array_equal(calm, expected)
         trained = noisy.apply(variables, x, 0.5, train=True, rngs={"dropout": key})
         assert relative_error(trained, expected) > 0.01, fields
