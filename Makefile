@@ -57,7 +57,7 @@ test: .venv/all  ## all tests but the claims
 	$(QUICKLY) $(BITS:%=--ignore %) $(ARGS) || [ $$? = 5 ]
 	$(PYTEST) $(BITS) $(ARGS) || [ $$? = 5 ]
 
-claims: .venv/all  ## train what the README says, before a release: ten minutes
+claims: .venv/all  ## train what the README says, before a release
 	$(PYTEST) -m claim $(ARGS)
 
 check: lint types layers test  ## what has to pass before a change lands
