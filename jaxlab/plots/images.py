@@ -58,7 +58,7 @@ def image_grid(
         path: The PNG file to write.
         images: uint8, `(n, y, x, c)` with 1 or 3 channels.
         titles: Text above each, if any.
-        colors: Of the titles.
+        colors: Colour of each title; black by default.
         columns: Images in a row.
     """
     columns = min(columns, len(images))

@@ -24,9 +24,9 @@ def feature_importance(
     """Draw what each feature of a table is worth, the largest on top.
 
     Args:
-        folder: Of the run.
+        folder: Where to write.
         importance: By feature, at least 0, adding up to 1.
-        names: Of the features.
+        names: Name of each feature.
         title: What is measured.
         most: Features shown; the others are added up.
 

@@ -32,27 +32,29 @@ def experiment(request):
     return importlib.import_module(f"experiments.{request.param}")
 
 
-def short(experiment, folder, **fields):
+def name_of(experiment):
+    """Give the name that an experiment has on the command line."""
+    return experiment.__name__.rpartition(".")[-1]
+
+
+def short(experiment, folder):
     """Give the configuration of a short run that often logs and saves."""
     run = RunOptions(run_dir=str(folder), log_every=1, save_every=3, mesh="data=1")
-    name = experiment.__name__.rpartition(".")[-1]
-    chosen = EXPERIMENTS[name] | fields
+    chosen = dict(EXPERIMENTS[name_of(experiment)])
     if "eval_every" in {field.name for field in dataclasses.fields(experiment.Config)}:
         chosen["eval_every"] = 4
     return dataclasses.replace(experiment.SMOKE, run=run, steps=8, **chosen)
 
 
 def test_a_wrong_flag_ends_with_one_line_and_code_2(experiment, command):
-    name = experiment.__name__.rpartition(".")[-1]
-    code, out, err = command(name, "--stepz", 4)
+    code, out, err = command(name_of(experiment), "--stepz", 4)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert "did you mean --steps?" in err
 
 
 def test_every_field_of_the_configuration_is_a_flag(experiment, command):
-    name = experiment.__name__.rpartition(".")[-1]
-    code, out, _ = command(name, "--help")
+    code, out, _ = command(name_of(experiment), "--help")
     assert code == 0
     for field in dataclasses.fields(experiment.Config):
         if field.name != "run":
