@@ -142,9 +142,9 @@ def _step(model: Model, loss_fn: LossFn, batch: Any, mesh: str, example: Any) ->
 def _jax_critic(width: int, real: np.ndarray, fake: np.ndarray, mesh: str) -> Call:
     model = from_linen(CNNCritic(width))
 
-    def loss_fn(params, model_state, batch, key):  # type: ignore[no-untyped-def]
+    def loss_fn(params, model_state, batch, context):  # type: ignore[no-untyped-def]
         score = critic_of_rows(model, params, model_state)
-        penalty = gradient_penalty(score, batch["real"], batch["fake"], key)
+        penalty = gradient_penalty(score, batch["real"], batch["fake"], context.key)
         gap = score(batch["fake"]).mean() - score(batch["real"]).mean()
         return gap + penalty, (model_state, {})
 
@@ -169,7 +169,7 @@ def _jax_generator(width: int, z: np.ndarray, mesh: str) -> Call:
     judge_params, _ = judge.init(jax.random.key(1), _images(1, 0))
     model = from_linen(CNNGenerator((SIZE, SIZE, 3), width))
 
-    def loss_fn(params, model_state, batch, key):  # type: ignore[no-untyped-def]
+    def loss_fn(params, model_state, batch, context):  # type: ignore[no-untyped-def]
         images, model_state = model.apply(params, model_state, batch["z"], train=True)
         scores, _ = judge.apply(judge_params, {}, images)
         return -scores.mean(), (model_state, {})
@@ -215,7 +215,7 @@ def _jax_autoencoder(
 ) -> Call:
     model = from_linen(Autoencoder(*sizes))
 
-    def loss_fn(params, model_state, batch, key):  # type: ignore[no-untyped-def]
+    def loss_fn(params, model_state, batch, context):  # type: ignore[no-untyped-def]
         x, _ = model.apply(params, model_state, batch["image"])
         return jnp.square(x - batch["image"]).mean(), (model_state, {})
 

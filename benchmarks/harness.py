@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
-from jaxlab.train.printed_table import table_lines
+from jaxlab.core.printed_table import table_lines
 
 Name = TypeVar("Name", bound=Hashable)
 

@@ -30,7 +30,9 @@ from jaxlab.models.vision.vit import ViT
 from jaxlab.train.engine import compile_step
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import adamw
-from jaxlab.train.run_folder import RunFolder, RunOptions, read_metrics
+from jaxlab.train.run_files import read_metrics
+from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import init_state
 from jaxlab.train.step import make_train_step
 
@@ -44,7 +46,7 @@ def main() -> None:
     vit = from_linen(ViT(num_classes=10, patch_size=2, width=64, depth=2, num_heads=4))
     optimizer = adamw(1e-3)
 
-    def loss_fn(params, model_state, batch, key):  # type: ignore[no-untyped-def]
+    def loss_fn(params, model_state, batch, context):  # type: ignore[no-untyped-def]
         logits, model_state = vit.apply(
             params, model_state, to_unit_range(batch["image"])
         )

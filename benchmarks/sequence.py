@@ -97,10 +97,10 @@ def _jax_train(mesh: str) -> Call:
     )
     model, optimizer = from_linen(network), optax.adam(1e-3)
 
-    def loss_fn(params, model_state, batch, key):  # type: ignore[no-untyped-def]
+    def loss_fn(params, model_state, batch, context):  # type: ignore[no-untyped-def]
         inputs, labels = batch["target"][:, :-1], batch["target"][:, 1:]
         logits, model_state = model.apply(
-            params, model_state, batch["source"], inputs, key=key, train=True
+            params, model_state, batch["source"], inputs, key=context.key, train=True
         )
         losses = token_cross_entropy(logits, labels, 0.1)
         return weighted_mean(losses, labels != 0), (model_state, {})

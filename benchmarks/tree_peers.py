@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks.harness import timed
 from jaxlab.core.errors import InputError
+from jaxlab.core.printed_table import table_lines
 from jaxlab.metrics.scores import table_scores
-from jaxlab.train.printed_table import table_lines
 
 Fit: TypeAlias = Callable[[], Any]  # gives a fitted estimator
 
@@ -252,7 +252,7 @@ def compare(folder: pathlib.Path, data_dir: str = "") -> list[dict[str, Any]]:
 def _read_run(folder: pathlib.Path, data_dir: str) -> tuple[Any, int]:
     """Read the configuration of a run of trees, and how many rounds it kept."""
     from experiments import gbdt_tabular
-    from jaxlab.train.run_folder import RunOptions
+    from jaxlab.train.run_options import RunOptions
 
     try:
         saved = json.loads((folder / "config.json").read_text())

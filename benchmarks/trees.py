@@ -23,6 +23,7 @@ from benchmarks.harness import Timing, report, take_turns, timed
 from benchmarks.tree_start import FEATURES, make_data, rows_of
 from jaxlab.core.compilation import use_compilation_cache
 from jaxlab.trees.boost import boosting
+from jaxlab.trees.boost.drive import drive
 from jaxlab.trees.grow.histogram import choose
 from jaxlab.trees.objectives.catalogue import find_objective
 from jaxlab.trees.table.binning import fit_binner
@@ -284,7 +285,8 @@ def _grow(binned: Any, y: np.ndarray, implementation: str, is_whole: bool) -> An
     )
     tree = dataclasses.replace(run.spec.tree, is_whole=is_whole)
     run.spec = dataclasses.replace(run.spec, tree=tree)
-    return run.until(FEW_TREES, None, 0.0, None).forest
+    drive(run, FEW_TREES)
+    return run.forest()
 
 
 def _is_same(forest: Any, other: Any) -> bool:

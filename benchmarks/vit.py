@@ -38,9 +38,9 @@ def jax_step(batch_size: int, depth: int, mesh: str, precision: Precision) -> Ca
     vit = from_linen(ViT(depth=depth, dtype=compute_dtype(precision), **SIZES))
     optimizer = adamw(1e-3, weight_decay=0.05)
 
-    def loss_fn(params, model_state, batch, key):  # type: ignore[no-untyped-def]
+    def loss_fn(params, model_state, batch, context):  # type: ignore[no-untyped-def]
         logits, model_state = vit.apply(
-            params, model_state, batch["image"], key=key, train=True
+            params, model_state, batch["image"], key=context.key, train=True
         )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
         return losses.mean(), (model_state, {})

@@ -15,21 +15,22 @@ import numpy as np
 import tyro
 
 from jaxlab import trees
-from jaxlab.core.config import fields
 from jaxlab.core.mesh import make_mesh
+from jaxlab.core.recorded import record
 from jaxlab.data.tables.find import Table, TableRows, Task, find_table
 from jaxlab.metrics.scores import table_scores
 from jaxlab.plots.tables import feature_importance, table_predictions
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
-from jaxlab.train.run_folder import RunFolder, RunOptions
+from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.run_options import RunOptions
 from jaxlab.trees.boost import boosting
+from jaxlab.trees.boost.drive import EarlyStopping
 from jaxlab.trees.boost.stepping import (
-    best_round,
     grown,
-    has_stalled,
     make_state,
     make_step,
+    watched_metric,
 )
 from jaxlab.trees.estimators.importance import importances, normalised
 from jaxlab.trees.objectives.catalogue import find_objective
@@ -75,8 +76,15 @@ SMOKE = Config(steps=6, max_depth=2)
 
 def find_rows(config: Config) -> tuple[Table, TableRows, dict[str, TableRows]]:
     """Find the table, the rows to train on, and the sets that are watched."""
-    chosen = fields(config, "target", "drop", "task", "test_rate", "seed")
-    table = find_table(config.data, config.run.data_dir, **chosen)
+    table = find_table(
+        config.data,
+        config.run.data_dir,
+        target=config.target,
+        drop=config.drop,
+        task=config.task,
+        test_rate=config.test_rate,
+        seed=config.seed,
+    )
     train, sets = table.train, {"test": table.test}
     if config.patience:
         stratify = bool(table.class_names)
@@ -92,50 +100,65 @@ def main(config: Config) -> dict[str, float]:
     settings = boosting.Config(
         num_rounds=config.steps,
         best_first=config.max_leaves > 0,
-        **fields(config, "learning_rate", "max_depth", "max_leaves", "l2"),
-        **fields(config, "subsample", "colsample_bytree"),
+        learning_rate=config.learning_rate,
+        max_depth=config.max_depth,
+        max_leaves=config.max_leaves,
+        l2=config.l2,
+        subsample=config.subsample,
+        colsample_bytree=config.colsample_bytree,
     )
     if config.algorithm == "friedman":
         objective = with_friedman_leaves(objective)
         settings = dataclasses.replace(settings, friedman=True, l2=0.0, min_hessian=0.0)
     coded = np.flatnonzero(table.is_categorical)
     binner = fit_binner(train.features, max_bins=config.max_bins, categorical=coded)
-    binned = {
-        name: (boosting.bin_rows(binner, rows.features), rows.target.astype(np.float64))
-        for name, rows in {"train": train, **sets}.items()
+    held_out = {
+        name: boosting.HeldOut(
+            boosting.bin_rows(binner, rows.features), rows.target.astype(np.float64)
+        )
+        for name, rows in sets.items()
     }
     rounds = boosting.prepare(
-        *binned["train"],
+        boosting.bin_rows(binner, train.features),
+        train.target.astype(np.float64),
         objective,
         settings,
         jax.random.key(config.seed),
-        evaluations={name: boosting.HeldOut(*binned[name]) for name in sets},
+        evaluations=held_out,
         metrics=metrics,
         watches_training=True,
         mesh=make_mesh(config.run.mesh) if config.run.mesh else None,
     )
     with RunFolder("gbdt_tabular", config) as run:
         run.say(f"{config.algorithm} boosting on {table}")
-        patience = config.patience
-        state = fit(
+        kind = ESTIMATORS[config.algorithm][bool(table.class_names)]
+        run.write_network(record(kind), class_names=table.class_names)
+        # The last metric of each goal is one that falls.
+        stopping = EarlyStopping(config.patience) if config.patience else None
+        fitted = fit(
             make_step(rounds),
             make_state(rounds, config.steps),
             lambda start: itertools.repeat({}),  # each round sees all rows
             steps=config.steps,
             batch_size=len(train),
             run=run,
-            is_done=lambda state: patience > 0 and has_stalled(state, patience),
+            is_done=lambda state: (
+                stopping is not None and stopping.is_over(watched_metric(state))
+            ),
         )
-        forest = grown(state, best_round(state) + 1 if patience else config.steps)
-        kind = ESTIMATORS[config.algorithm][bool(table.class_names)]
+        kept = config.steps
+        if stopping is not None:
+            kept = stopping.best_round(watched_metric(fitted.state)) + 1
+        forest = grown(fitted.state, kept)
         model = kind.from_forest(forest, binner, classes=table.class_names or None)
         model.save_model(run.path / "model.npz")
         predict = getattr(model, "predict_proba", model.predict)
-        result = table.test.target, predict(table.test.features), table.class_names
-        table_predictions(run.path, *result)
+        predicted, names = predict(table.test.features), table.class_names
+        table_predictions(run.path, table.test.target, predicted, names)
         worth = normalised(importances(forest, len(table.feature_names), "total_gain"))
         feature_importance(run.path, worth, table.feature_names, "gain of its splits")
-        return run.finish(table_scores(*result), rounds=forest.num_rounds)
+        scores = table_scores(table.test.target, predicted, names)
+        return run.finish(scores, fitted.facts | {"rounds": forest.num_rounds})
 
 
 if __name__ == "__main__":

@@ -7,47 +7,45 @@ python -m experiments.lm_shakespeare --data python       text that needs no down
 
 import dataclasses
 import functools
-from typing import Any, Literal, TypeAlias
+from typing import Literal, get_args
 
 import jax
 import numpy as np
 import tyro
 
-from jaxlab.core.config import fields
-from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
+from jaxlab.core.printed_table import table_lines
 from jaxlab.core.pytree import num_elements
-from jaxlab.core.typing import Array, Batch, Key, Metrics, ModelState, Params, Scalar
-from jaxlab.data.batches import evaluation_batches, training_batches
+from jaxlab.core.recorded import Recorded, record
+from jaxlab.core.typing import Array, Batch, ModelState, Params
+from jaxlab.data.batches import training_batches
 from jaxlab.data.order import Order
 from jaxlab.data.text.find import find_text
 from jaxlab.data.text.vocabulary import BOS, EOS, PAD, UNK, VocabularyKind
 from jaxlab.data.text.windows import encode_text
 from jaxlab.losses.tokens import token_cross_entropy, token_sums
 from jaxlab.models.decode.generation import generate_by_windows, gradients_of_tokens
+from jaxlab.models.language_models import LanguageModelName, make_language_model
 from jaxlab.models.recurrent.language import RNNLM
-from jaxlab.models.sizing import width_for
 from jaxlab.models.transformer.decoder import TransformerLM
 from jaxlab.models.transformer.encoder_decoder import TENSOR_RULES
 from jaxlab.nn.activation import Activation, GatedActivation
 from jaxlab.nn.norm import Norm
 from jaxlab.nn.tokens import Positions
-from jaxlab.plots import text as text_plots
-from jaxlab.train.comparison import train_all
-from jaxlab.train.engine import compile_step
+from jaxlab.plots.text import gradient_by_lag
+from jaxlab.train.comparison import Trained, train_all
+from jaxlab.train.engine import make_engine
 from jaxlab.train.evaluate import make_collector, token_means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import Schedule, adamw, make_schedule
-from jaxlab.train.printed_table import table_lines
-from jaxlab.train.run_folder import RunFolder, RunOptions
+from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import TrainState, eval_params, init_state
-from jaxlab.train.step import make_train_step
+from jaxlab.train.step import Context, LossResult, make_train_step
 
-ModelName: TypeAlias = Literal["transformer", "lstm", "gru", "rnn", "all"]
-MODELS: tuple[ModelName, ...] = ("transformer", "lstm", "gru", "rnn")  # of `all`
-BLOCK = ("depth", "num_heads", "num_kv_heads", "positions", "norm", "act")
+MODELS: tuple[LanguageModelName, ...] = get_args(LanguageModelName)
 SAMPLE = 500  # tokens to generate
 DRAW = ("temperature", "top_p")  # may change when a run is resumed
 
@@ -59,7 +57,7 @@ class Config:
     steps: int = 1000  # updates
     batch_size: int = 32  # windows an update, over all devices
     length: int = 128  # tokens of a window
-    model: ModelName = "transformer"
+    model: LanguageModelName | Literal["all"] = "transformer"
     num_parameters: int = 800_000  # about; the width follows from it
     depth: int = 4  # layers of the transformer
     rnn_depth: int = 2  # layers of the others
@@ -98,28 +96,33 @@ def main(config: Config) -> dict[str, float]:
     if config.model == "all":
         return compare(config)
     with RunFolder("lm_shakespeare", config, free=DRAW) as run:
-        scores, facts = train(config, run)
-        return run.finish(scores, **facts)
+        metrics, facts, fitted = train(config, run)
+        return run.finish(metrics, fitted.facts | facts)
 
 
-def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, Any]]:
-    """Train, evaluate, generate and draw; give the metrics and facts of the run."""
-    mesh = make_mesh(config.run.mesh, batch_size=config.batch_size)
-    text = find_text(config.data, config.run.data_dir)
+def train(config: Config, run: RunFolder) -> Trained:
+    """Train, evaluate, generate and draw."""
+    options = config.run
+    engine = make_engine(options.mesh, options.engine, batch_size=config.batch_size)
+    text = find_text(config.data, options.data_dir)
     data = encode_text(text, config.length, config.vocabulary, config.vocab_size)
     data.vocabulary.save(run.path / "vocabulary.json")
-    module = make_module(config, len(data.vocabulary))
-    model = from_linen(module)
-    rates = config.schedule, config.learning_rate, config.steps
-    schedule = make_schedule(*rates, int(config.warmup_rate * config.steps))
-    decay = config.weight_decay
-    optimizer = adamw(schedule, weight_decay=decay, b2=0.99, clip_norm=1.0)
+    recorded = make_network(config, len(data.vocabulary))
+    run.write_network(recorded, vocabulary="vocabulary.json")
+    model = from_linen(recorded.network)
+    warmup, peak = int(config.warmup_rate * config.steps), config.learning_rate
+    schedule = make_schedule(config.schedule, peak, config.steps, warmup)
+    optimizer = adamw(
+        schedule, weight_decay=config.weight_decay, b2=0.99, clip_norm=1.0
+    )
 
     def loss_fn(
-        params: Params, model_state: ModelState, batch: Batch, key: Key[Array, ""]
-    ) -> tuple[Scalar, tuple[ModelState, Metrics]]:
+        params: Params, model_state: ModelState, batch: Batch, context: Context
+    ) -> LossResult:
         inputs, labels = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
-        logits, _ = model.apply(params, model_state, inputs, key=key, train=True)
+        logits, _ = model.apply(
+            params, model_state, inputs, key=context.key, train=True
+        )
         return token_cross_entropy(logits, labels).mean(), (model_state, {})
 
     def per_window(state: TrainState, batch: Batch) -> dict[str, Array]:
@@ -127,24 +130,33 @@ def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, A
         logits, _ = model.apply(eval_params(state), {}, inputs)
         return token_sums(logits, labels, batch["weights"])
 
+    prompt = data.test.tokens[None, : max(config.length // 2, 1)]
+    write = jax.jit(
+        functools.partial(
+            generate_by_windows,
+            recorded.network,
+            windows=-(-SAMPLE // prompt.size),
+            key=jax.random.key(config.seed),
+            temperature=config.temperature,
+            top_p=config.top_p,
+            forbidden=(PAD, BOS, EOS, UNK),
+        )
+    )
+    key, example = jax.random.key(config.seed), np.zeros((1, 2), np.int32)
+    state = init_state(model, optimizer, key, engine.mesh, example, rules=TENSOR_RULES)
+    jax.eval_shape(write, state.params, prompt)  # wrong values are told before training
+    size, width = num_elements(state.params), recorded.network.width
+    run.say(f"{config.model} of {size:,} parameters, width {width}, on {data}")
     valid, test = (
-        make_collector(per_window, evaluation_batches(windows, 64, mesh), mesh)
+        make_collector(per_window, windows, engine.mesh, batch_size=64)
         for windows in (data.valid, data.test)
     )
-    prompt = data.test.tokens[None, : max(config.length // 2, 1)]
-    write = make_writer(config, module, prompt.size)
-    key, example = jax.random.key(config.seed), np.zeros((1, 2), np.int32)
-    state = init_state(model, optimizer, key, mesh, example, rules=TENSOR_RULES)
-    jax.eval_shape(write, state.params, prompt)  # wrong values are told before training
-    size = num_elements(state.params)
-    run.say(f"{config.model} of {size:,} parameters, width {module.width}, on {data}")
-    step = make_train_step(loss_fn, optimizer, schedule)
     order = Order(len(data.train), config.batch_size, config.seed)
-    workers = config.run.stream_workers or 0  # windows overlap: never all at once
-    state = fit(
-        compile_step(step, state, mesh, engine=config.run.engine),
+    workers = options.stream_workers or 0  # windows overlap: never all at once
+    fitted = fit(
+        engine.compile(make_train_step(loss_fn, optimizer, schedule), state),
         state,
-        training_batches(data.train, order, mesh, workers),
+        training_batches(data.train, order, engine.mesh, workers),
         steps=config.steps,
         batch_size=config.batch_size,
         run=run,
@@ -153,62 +165,50 @@ def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, A
         best="-loss",
         held_out="valid",
     )
-    loss = token_means(test(state), "loss")["loss"]
-    drawn = np.asarray(write(eval_params(state), prompt))
+    loss = token_means(test(fitted.state), "loss")["loss"]
+    params = eval_params(fitted.state)
+    drawn = np.asarray(write(params, prompt))
     written = data.vocabulary.decode([[*prompt[0], *drawn[0]]])[0]
     run.write_text("sample.txt", written)
     run.say("\n".join(["sample", *written.splitlines()[:12]]))
     windows = data.test.rows(np.arange(min(8, len(data.test))))["tokens"]
-    measure = jax.jit(functools.partial(gradients_of_tokens, module))
-    norms = np.asarray(measure(eval_params(state), windows))
-    text_plots.gradient_by_lag(run.path, {config.model: norms})
-    facts = {"parameters": size, "width": module.width, "lags": norms.tolist()}
-    return {"bits_per_character": data.bits_per_character(loss)}, facts
+    measure = jax.jit(functools.partial(gradients_of_tokens, recorded.network))
+    norms = np.asarray(measure(params, windows))
+    gradient_by_lag(run.path, {config.model: norms})
+    facts = {"parameters": size, "width": width, "lags": norms.tolist()}
+    return Trained({"bits_per_character": data.bits_per_character(loss)}, facts, fitted)
 
 
 def compare(config: Config) -> dict[str, float]:
     """Train all models, each in a folder of its own, and lay them side by side."""
     configs = {str(name): dataclasses.replace(config, model=name) for name in MODELS}
     for part in configs.values():  # what cannot be built is told before training
-        make_module(part, 99)
+        make_network(part, 99)
     with RunFolder("lm_shakespeare", config, free=DRAW) as run:
         rows = train_all(run, configs, train, "valid/loss")
-        norms = {row["name"]: np.array(row.pop("lags")) for row in rows}
-        text_plots.gradient_by_lag(run.path, norms)
+        gradient_by_lag(run.path, {r["name"]: np.array(r.pop("lags")) for r in rows})
         run.say("\n".join(table_lines(rows)))
-        scores = {row["name"]: row["bits_per_character"] for row in rows}
-        return run.finish(scores, models=rows)
+        metrics = {row["name"]: row["bits_per_character"] for row in rows}
+        return run.finish(metrics, {"models": rows})
 
 
-def make_module(config: Config, vocab_size: int) -> Any:
+def make_network(config: Config, vocab_size: int) -> Recorded[TransformerLM | RNNLM]:
     """Make the network, as wide as its number of parameters allows."""
-    dtype = compute_dtype(config.precision)
-    kind: Any
-    rest: dict[str, Any]
-    if config.model == "transformer":
-        kind, multiple = TransformerLM, 2 * max(config.num_heads, 1)
-        rest = fields(config, *BLOCK)
-        rest["max_len"] = config.length
-    else:
-        kind, multiple = RNNLM, 8
-        rest = {"cell": config.model, "depth": config.rnn_depth, "pad": None}
-
-    rest |= {"vocab_size": vocab_size, "dropout_rate": config.dropout_rate}
-
-    def build(width: int) -> Any:
-        return kind(width=width, dtype=dtype, **rest)
-
-    example = np.zeros((1, 2), np.int32)
-    return build(width_for(build, config.num_parameters, example, multiple=multiple))
-
-
-def make_writer(config: Config, module: Any, size: int) -> Any:
-    """Make the function of parameters and a prompt that writes on."""
-    options: dict[str, Any] = fields(config, *DRAW)
-    options |= {"key": jax.random.key(config.seed), "forbidden": (PAD, BOS, EOS, UNK)}
-    windows = -(-SAMPLE // size)
-    return jax.jit(
-        functools.partial(generate_by_windows, module, windows=windows, **options)
+    assert config.model != "all"
+    return record(
+        make_language_model,
+        config.model,
+        vocab_size,
+        num_parameters=config.num_parameters,
+        depth=config.depth if config.model == "transformer" else config.rnn_depth,
+        max_len=config.length,
+        num_heads=config.num_heads,
+        num_kv_heads=config.num_kv_heads,
+        positions=config.positions,
+        norm=config.norm,
+        act=config.act,
+        dropout_rate=config.dropout_rate,
+        dtype=compute_dtype(config.precision),
     )
 
 

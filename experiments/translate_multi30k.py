@@ -7,20 +7,15 @@ python -m experiments.translate_multi30k --data multi30k    German to English
 
 import dataclasses
 import functools
-from typing import Any, Literal
 
 import jax
-import numpy as np
 import tyro
 
-from jaxlab.core.config import fields
-from jaxlab.core.errors import InputError
-from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.pytree import num_elements
-from jaxlab.core.typing import Array, Batch, Key, Metrics, ModelState, Params, Scalar
-from jaxlab.data.batches import evaluation_batches
+from jaxlab.core.recorded import record
+from jaxlab.core.typing import Array, Batch, ModelState, Params
 from jaxlab.data.text.buckets import bucket_batches
 from jaxlab.data.text.find import EMBEDDED_PAIRS, find_pairs
 from jaxlab.data.text.pairs import encode_pairs
@@ -28,16 +23,18 @@ from jaxlab.data.text.vocabulary import PAD, UNK, VocabularyKind
 from jaxlab.evals.translations import report_translations
 from jaxlab.losses.tokens import token_cross_entropy, token_sums, weighted_mean
 from jaxlab.models.decode.translation import attention_weights, translate
-from jaxlab.models.recurrent.seq2seq import Attention, Seq2SeqRNN
-from jaxlab.models.transformer.encoder_decoder import TENSOR_RULES, Transformer
-from jaxlab.train.engine import compile_step
+from jaxlab.models.recurrent.seq2seq import Attention
+from jaxlab.models.transformer.encoder_decoder import TENSOR_RULES
+from jaxlab.models.translators import TranslatorName, make_translator
+from jaxlab.train.engine import make_engine
 from jaxlab.train.evaluate import make_collector, token_means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import Schedule, adamw, make_schedule
-from jaxlab.train.run_folder import RunFolder, RunOptions
+from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import TrainState, eval_params, init_state
-from jaxlab.train.step import make_train_step
+from jaxlab.train.step import Context, LossResult, make_train_step, whole_batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Config:
     seed: int = 0
     steps: int = 1200  # updates
     batch_size: int = 64  # pairs an update, on average, over all devices
-    model: Literal["transformer", "lstm", "gru"] = "transformer"
+    model: TranslatorName = "transformer"
     vocabulary: VocabularyKind = "char"  # shared by source and target
     vocab_size: int = 0  # tokens at most; 0: all
     lowercase: bool = False  # learn and compare in lower case
@@ -108,26 +105,51 @@ SEARCH = ("beams", "length_penalty")  # may change when a run is resumed
 
 def main(config: Config) -> dict[str, float]:
     """Train, translate the test set, draw, and return the final metrics."""
-    mesh = make_mesh(config.run.mesh, batch_size=config.batch_multiple)
-    if config.run.engine == "pmap":
-        raise InputError("engine 'pmap' averages devices, not tokens; use --engine jit")
-    endings = {"source": config.source, "target": config.target}
-    pairs = find_pairs(config.data, config.run.data_dir, **endings, seed=config.seed)
-    sizes = fields(config, "lowercase", "max_len", "batch_size", "num_buckets")
-    kind = config.vocabulary, config.vocab_size
-    data = encode_pairs(pairs, *kind, **sizes, multiple=config.batch_multiple)
-    module = make_module(config, len(data.vocabulary))
-    model = from_linen(module)
-    rates = config.schedule, config.learning_rate, config.steps
-    schedule = make_schedule(*rates, int(config.warmup_rate * config.steps))
+    multiple = config.batch_multiple
+    engine = make_engine(config.run.mesh, config.run.engine, batch_size=multiple)
+    pairs = find_pairs(
+        config.data,
+        config.run.data_dir,
+        source=config.source,
+        target=config.target,
+        seed=config.seed,
+    )
+    data = encode_pairs(
+        pairs,
+        config.vocabulary,
+        config.vocab_size,
+        lowercase=config.lowercase,
+        max_len=config.max_len,
+        batch_size=config.batch_size,
+        num_buckets=config.num_buckets,
+        multiple=multiple,
+    )
+    recorded = record(
+        make_translator,
+        config.model,
+        len(data.vocabulary),
+        width=config.width,
+        depth=config.depth,
+        num_heads=config.num_heads,
+        hidden_dim=config.hidden_dim,
+        norm_first=config.norm_first,
+        attention=config.attention,
+        dropout_rate=config.dropout_rate,
+        pad=PAD,
+        dtype=compute_dtype(config.precision),
+    )
+    model = from_linen(recorded.network)
+    warmup, peak = int(config.warmup_rate * config.steps), config.learning_rate
+    schedule = make_schedule(config.schedule, peak, config.steps, warmup)
     optimizer = adamw(schedule, b2=0.98, eps=1e-9, clip_norm=1.0)
 
+    @whole_batch  # a mean over tokens, of which rows have different numbers
     def loss_fn(
-        params: Params, model_state: ModelState, batch: Batch, key: Key[Array, ""]
-    ) -> tuple[Scalar, tuple[ModelState, Metrics]]:
+        params: Params, model_state: ModelState, batch: Batch, context: Context
+    ) -> LossResult:
         inputs, labels = batch["target"][:, :-1], batch["target"][:, 1:]
         logits, _ = model.apply(
-            params, model_state, batch["source"], inputs, key=key, train=True
+            params, model_state, batch["source"], inputs, key=context.key, train=True
         )
         losses = token_cross_entropy(logits, labels, config.label_smoothing)
         return weighted_mean(losses, labels != PAD), (model_state, {})
@@ -138,34 +160,39 @@ def main(config: Config) -> dict[str, float]:
         return token_sums(logits, labels, labels != PAD)
 
     def search(state: TrainState, batch: Batch) -> dict[str, Array]:
-        options = fields(config, *SEARCH)
-        params, source = eval_params(state), batch["source"]
         found = translate(
-            module, params, source, max_new=config.max_len, **options, forbidden=(UNK,)
+            recorded.network,
+            eval_params(state),
+            batch["source"],
+            max_new=config.max_len,
+            beams=config.beams,
+            length_penalty=config.length_penalty,
+            forbidden=(UNK,),
         )
         return {"tokens": found.best().tokens}
 
-    collect = make_collector(per_pair, evaluation_batches(data.valid, 256, mesh), mesh)
-    decode = make_collector(search, evaluation_batches(data.test, 128, mesh), mesh)
-    example = (data.valid.source[:1], data.valid.target[:1])
     key, ema = jax.random.key(config.seed), config.ema_decay > 0
+    source, target = data.valid.source[:1], data.valid.target[:1]
     state = init_state(
-        model, optimizer, key, mesh, *example, rules=TENSOR_RULES, ema=ema
+        model, optimizer, key, engine.mesh, source, target, rules=TENSOR_RULES, ema=ema
     )
     step = make_train_step(loss_fn, optimizer, schedule, ema_decay=config.ema_decay)
-    rows = jax.ShapeDtypeStruct(
-        (1, 2), np.int32
-    )  # wrong values are told before training
-    jax.eval_shape(search, state, {"source": rows})
+    # Wrong values are told before training.
+    jax.eval_shape(search, state, {"source": data.test.source[:1]})
+    collect = make_collector(per_pair, data.valid, engine.mesh)
+    decode = make_collector(search, data.test, engine.mesh, batch_size=128)
     with RunFolder("translate_multi30k", config, free=SEARCH) as run:
         data.vocabulary.save(run.path / "vocabulary.json")
-        run.say(
-            f"{config.model} of {num_elements(state.params):,} parameters on {data}"
+        run.write_network(
+            recorded,
+            preprocessing={"lowercase": config.lowercase, "max_len": config.max_len},
+            vocabulary="vocabulary.json",
         )
-        state = fit(
-            compile_step(step, state, mesh, engine=config.run.engine),
+        run.say(f"{config.model}, {num_elements(state.params):,} parameters, on {data}")
+        fitted = fit(
+            engine.compile(step, state),
             state,
-            bucket_batches(data.train, config.seed, mesh),
+            bucket_batches(data.train, config.seed, engine.mesh),
             steps=config.steps,
             batch_size=config.batch_size,
             run=run,
@@ -174,27 +201,18 @@ def main(config: Config) -> dict[str, float]:
             best="-loss",
             held_out="valid",
         )
-        tokens = decode(state)["tokens"]
-        look = functools.partial(attention_weights, module, eval_params(state))
+        tokens, params = decode(fitted.state)["tokens"], eval_params(fitted.state)
+        look = functools.partial(attention_weights, recorded.network, params)
         report = report_translations(run, data, tokens, look, config.lowercase)
-        return run.finish(report.scores, **report.facts)
-
-
-def make_module(config: Config, vocab_size: int) -> Any:
-    """Make the network: one vocabulary for source, target and softmax."""
-    shared: dict[str, Any] = fields(config, "width", "dropout_rate")
-    shared |= {"pad": PAD, "dtype": compute_dtype(config.precision)}
-    if config.model != "transformer":
-        options = fields(config, "attention", "depth")
-        return Seq2SeqRNN(vocab_size, cell=config.model, **options, **shared)
-    options = fields(config, "num_heads", "hidden_dim", "norm_first")
-    depths: dict[str, Any] = {
-        "encoder_depth": config.depth,
-        "decoder_depth": config.depth,
-    }
-    return Transformer(vocab_size=vocab_size, **depths, **options, **shared)
+        return run.finish(report.scores, fitted.facts | report.facts)
 
 
 if __name__ == "__main__":
-    recipes = {**dict.fromkeys(EMBEDDED_PAIRS, Config()), "*": MULTI30K}
-    launch(main, Config(), smoke=SMOKE, recipes=recipes, description=__doc__)
+    launch(
+        main,
+        Config(),
+        smoke=SMOKE,
+        recipes={"dates": Config(), "multi30k": MULTI30K},
+        by_data={**dict.fromkeys(EMBEDDED_PAIRS, "dates"), "*": "multi30k"},
+        description=__doc__,
+    )

@@ -8,28 +8,30 @@ import dataclasses
 
 import jax
 import numpy as np
-import optax
 import tyro
 
-from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.pytree import num_elements
-from jaxlab.core.typing import Array, Batch, Key, Metrics, ModelState, Params, Scalar
-from jaxlab.data.batches import evaluation_batches, training_batches
+from jaxlab.core.recorded import record
+from jaxlab.core.typing import Array, Batch, ModelState, Params
+from jaxlab.data.batches import training_batches
 from jaxlab.data.images.augment import random_flip, random_shift, to_unit_range
 from jaxlab.data.images.find import find_images
 from jaxlab.data.order import Order
-from jaxlab.models.vision.vit import TENSOR_RULES, Stem, ViT
+from jaxlab.losses.labels import label_cross_entropy
+from jaxlab.models.vision.vit import TENSOR_RULES, ViT
+from jaxlab.nn.image_tokens import Stem
 from jaxlab.plots.images import predictions
-from jaxlab.train.engine import compile_step
+from jaxlab.train.engine import make_engine
 from jaxlab.train.evaluate import make_collector, means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import adamw, warmup_cosine
-from jaxlab.train.run_folder import RunFolder, RunOptions
+from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import TrainState, eval_params, init_state
-from jaxlab.train.step import make_train_step
+from jaxlab.train.step import Context, LossResult, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +80,11 @@ SMOKE = dataclasses.replace(DIGITS, steps=6, depth=1, stem="patch", eval_every=3
 
 def main(config: Config) -> dict[str, float]:
     """Train, evaluate, draw, and return the final metrics."""
-    mesh = make_mesh(config.run.mesh, batch_size=config.batch_size)
-    data = find_images(config.data, config.run.data_dir, image_size=config.image_size)
-    module = ViT(
+    options = config.run
+    engine = make_engine(options.mesh, options.engine, batch_size=config.batch_size)
+    data = find_images(config.data, options.data_dir, image_size=config.image_size)
+    recorded = record(
+        ViT,
         num_classes=len(data.class_names),
         patch_size=config.patch_size,
         width=config.width,
@@ -90,49 +94,51 @@ def main(config: Config) -> dict[str, float]:
         drop_path_rate=config.drop_path_rate,
         dtype=compute_dtype(config.precision),
     )
-    vit = from_linen(module)
+    vit = from_linen(recorded.network)
     warmup_steps = int(config.warmup_rate * config.steps)
     schedule = warmup_cosine(config.learning_rate, config.steps, warmup_steps)
     optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=1.0)
 
     def loss_fn(
-        params: Params, model_state: ModelState, batch: Batch, key: Key[Array, ""]
-    ) -> tuple[Scalar, tuple[ModelState, Metrics]]:
-        shift_key, flip_key, key = jax.random.split(key, 3)
+        params: Params, model_state: ModelState, batch: Batch, context: Context
+    ) -> LossResult:
+        shift_key, flip_key, key = jax.random.split(context.key, 3)
         images = random_shift(shift_key, batch["image"], config.max_shift)
         images = to_unit_range(random_flip(flip_key, images) if config.flip else images)
         logits, model_state = vit.apply(
             params, model_state, images, key=key, train=True
         )
-        targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
-        targets = optax.smooth_labels(targets, config.label_smoothing)
-        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        loss = label_cross_entropy(logits, batch["label"], config.label_smoothing)
         accuracy = (logits.argmax(-1) == batch["label"]).mean()
-        return loss, (model_state, {"accuracy": accuracy})
+        return loss.mean(), (model_state, {"accuracy": accuracy})
 
     def per_example(state: TrainState, batch: Batch) -> dict[str, Array]:
         images, labels = to_unit_range(batch["image"]), batch["label"]
         logits, _ = vit.apply(eval_params(state), state.model_state, images)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        guess = logits.argmax(-1)
+        loss, guess = label_cross_entropy(logits, labels), logits.argmax(-1)
         return {"loss": loss, "accuracy": guess == labels, "prediction": guess}
 
     key, image = jax.random.key(config.seed), np.zeros((1, *data.shape), np.float32)
     ema = config.ema_decay > 0
-    state = init_state(vit, optimizer, key, mesh, image, rules=TENSOR_RULES, ema=ema)
+    state = init_state(
+        vit, optimizer, key, engine.mesh, image, rules=TENSOR_RULES, ema=ema
+    )
     step = make_train_step(
         loss_fn, optimizer, schedule, config.accumulate_steps, config.ema_decay
     )
     order = Order(len(data.train), config.batch_size, config.seed)
-    collect = make_collector(
-        per_example, evaluation_batches(data.test, 256, mesh), mesh
-    )
+    collect = make_collector(per_example, data.test, engine.mesh)
     with RunFolder("vit_cifar", config) as run:
         run.say(f"ViT of {num_elements(state.params):,} parameters on {data}")
-        state = fit(
-            compile_step(step, state, mesh, engine=config.run.engine),
+        run.write_network(
+            recorded,
+            preprocessing={"shape": data.shape, "range": (-1, 1)},
+            class_names=data.class_names,
+        )
+        fitted = fit(
+            engine.compile(step, state),
             state,
-            training_batches(data.train, order, mesh, config.run.stream_workers),
+            training_batches(data.train, order, engine.mesh, options.stream_workers),
             steps=config.steps,
             batch_size=config.batch_size,
             run=run,
@@ -140,7 +146,7 @@ def main(config: Config) -> dict[str, float]:
             eval_every=config.eval_every,
             best="accuracy",
         )
-        values = collect(state)
+        values = collect(fitted.state)
         predictions(
             run.path,
             data.test.rows(np.arange(len(data.test)))["label"],
@@ -148,7 +154,7 @@ def main(config: Config) -> dict[str, float]:
             lambda chosen: data.test.rows(chosen)["image"],
             data.class_names,
         )
-        return run.finish(means(values, "loss", "accuracy"))
+        return run.finish(means(values, "loss", "accuracy"), fitted.facts)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,16 @@ python -m experiments.wgan_cifar --data cifar10 --model resnet --conditional acg
 """
 
 import dataclasses
-from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-import optax
 import tyro
 
-from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import SPECTRAL, from_linen
 from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.pytree import num_elements
-from jaxlab.core.typing import Array, Batch, Key, Metrics, ModelState, Params, Scalar
+from jaxlab.core.recorded import record
+from jaxlab.core.typing import Batch, ModelState, Params
 from jaxlab.data.batches import training_batches
 from jaxlab.data.critic_order import CriticOrder, CriticSchedule
 from jaxlab.data.images.augment import random_flip, to_unit_range
@@ -25,19 +23,25 @@ from jaxlab.data.order import Order
 from jaxlab.evals.feature_networks import find_features
 from jaxlab.evals.images import ImageReport
 from jaxlab.losses.adversarial import score_both, scores_of
+from jaxlab.losses.labels import label_cross_entropy
 from jaxlab.losses.lipschitz import critic_of_rows
 from jaxlab.models.gan.make import Gan, ImageGan, make_gan
 from jaxlab.models.gan.parts import Conditional
-from jaxlab.train import adversarial
-from jaxlab.train.adversarial import Player, PlayerLossFn
+from jaxlab.train.adversarial import (
+    Player,
+    PlayerLossFn,
+    init_adversarial_state,
+    make_adversarial_step,
+    make_optimizers,
+)
 from jaxlab.train.adversarial_recipes import Recipe, RecipeName, find_recipe
-from jaxlab.train.engine import compile_step
+from jaxlab.train.engine import make_engine
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import make_schedule
-from jaxlab.train.run_folder import RunFolder, RunOptions
-
-Update: TypeAlias = tuple[Scalar, tuple[ModelState, Metrics]]
+from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.run_options import RunOptions
+from jaxlab.train.step import Context, LossResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Config:
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
 
 
-PAPER = Config(  # of WGAN-GP on CIFAR-10; any data but digits start from it
+PAPER = Config(  # of WGAN-GP on CIFAR-10; the recipe of any data but digits
     data="cifar10",
     model="cnn",
     width=128,
@@ -82,15 +86,17 @@ SMOKE = Config(model="cnn", width=8, steps=4, eval_every=2)
 
 def main(config: Config) -> dict[str, float]:
     """Train, score, draw, and return the final metrics."""
-    mesh = make_mesh(config.run.mesh, batch_size=config.batch_size)
-    data = find_images(config.data, config.run.data_dir, image_size=config.image_size)
+    options = config.run
+    engine = make_engine(options.mesh, options.engine, batch_size=config.batch_size)
+    data = find_images(config.data, options.data_dir, image_size=config.image_size)
     recipe = find_recipe(
         config.loss,
         penalty_weight=config.penalty_weight,
         critic_steps=config.critic_steps,
         learning_rate=config.learning_rate,
     )
-    gan = make_gan(
+    recorded = record(
+        make_gan,
         config.model,
         data.shape,
         width=config.width,
@@ -102,43 +108,42 @@ def main(config: Config) -> dict[str, float]:
         norm="layer" if config.model == "dcgan" and recipe.penalty != "none" else None,
         dtype=compute_dtype(config.precision),
     )
+    gan = recorded.network
     generator, critic = from_linen(gan.generator), from_linen(gan.critic)
-    schedule = make_schedule("linear", recipe.learning_rate, config.steps)
-    optimizers = adversarial.make_optimizers(recipe)
-    latents, images = (jnp.zeros(s) for s in ((1, gan.latent_dim), (1, *data.shape)))
-    state = adversarial.init_adversarial_state(
-        *(generator, critic, optimizers, jax.random.key(config.seed), mesh),
-        *(latents, images, jnp.zeros(1, jnp.int32)),
-        ema=config.ema_decay > 0,
+    optimizers = make_optimizers(recipe)
+    key, ema = jax.random.key(config.seed), config.ema_decay > 0
+    z, image = jnp.zeros((1, gan.latent_dim)), jnp.zeros((1, *data.shape))
+    label = jnp.zeros(1, jnp.int32)
+    state = init_adversarial_state(
+        generator, critic, optimizers, key, engine.mesh, z, image, label, ema=ema
     )
-    step = adversarial.make_adversarial_step(
+    step = make_adversarial_step(
         *make_losses(config, recipe, gan),
         optimizers,
         batch_size=config.batch_size,
         clip=recipe.clip,
-        schedule=schedule,
+        schedule=make_schedule("linear", recipe.learning_rate, config.steps),
         ema_decay=config.ema_decay,
     )
     turns = CriticSchedule.original if config.long_start else CriticSchedule
     rows = Order(len(data.train), config.batch_size, config.seed)
     order = CriticOrder(rows, turns(recipe.critic_steps))
     with RunFolder("wgan_cifar", config) as run:
-        features = find_features(config.features, data)
-        report = ImageReport(
-            *(generator, critic, gan.sample_latents, data, order, features),
-            num_samples=config.num_samples,
-            sees_labels=config.conditional == "projection",
+        run.write_network(
+            recorded,
+            preprocessing={"shape": data.shape, "range": (-1, 1)},
+            class_names=data.class_names,
         )
-        sizes = [num_elements(p.params) for p in (state.generator, state.critic)]
-        run.say(
-            "{} of {:,} and {:,} parameters on {}".format(config.model, *sizes, data)
-        )
-        run.say(f"features: {features}")
+        features = find_features(config.features, data, run.path)
+        num_samples = config.num_samples
+        report = ImageReport(gan, data, order, features, num_samples=num_samples)
+        size = num_elements((state.generator.params, state.critic.params))
+        run.say(f"{config.model} of {size:,} parameters on {data}, features {features}")
         start = report(state, run.path)
-        state = fit(
-            compile_step(step, state, mesh, engine=config.run.engine),
+        fitted = fit(
+            engine.compile(step, state),
             state,
-            training_batches(data.train, order, mesh, config.run.stream_workers),
+            training_batches(data.train, order, engine.mesh, options.stream_workers),
             steps=config.steps,
             batch_size=config.batch_size,
             run=run,
@@ -146,24 +151,21 @@ def main(config: Config) -> dict[str, float]:
             eval_every=config.eval_every,
         )
         facts = {"features": features.name, "features_accuracy": features.accuracy}
-        return run.finish(report.last(state, run.path, start), **facts)
+        last = report.last(fitted.state, run.path, start)
+        return run.finish(last, fitted.facts | facts)
 
 
 def make_losses(
     config: Config, recipe: Recipe, gan: Gan
 ) -> tuple[PlayerLossFn, PlayerLossFn]:
     """Write out what the critic minimises, and what the generator does."""
-    generator, critic = from_linen(gan.generator), from_linen(gan.critic)
     is_acgan = config.conditional == "acgan"
+    generator, critic = from_linen(gan.generator), from_linen(gan.critic)
 
     def critic_loss_fn(
-        params: Params,
-        state: ModelState,
-        other: Player,
-        batch: Batch,
-        key: Key[Array, ""],
-    ) -> Update:
-        keys = jax.random.split(key, 6)
+        params: Params, state: ModelState, other: Player, batch: Batch, context: Context
+    ) -> LossResult:
+        keys = jax.random.split(context.key, 6)
         images, labels = batch["image"], batch["label"]
         real = to_unit_range(random_flip(keys[0], images) if config.flip else images)
         real += jax.random.uniform(keys[1], real.shape, maxval=1 / 128)  # no steps
@@ -182,18 +184,14 @@ def make_losses(
             penalty = recipe.penalize(rows, real, fake, keys[4])
             loss, metrics["penalty"] = loss + penalty, penalty
         if is_acgan:
-            loss += class_loss(of_real, labels)
+            loss += label_cross_entropy(of_real[1], labels).mean()
             metrics["accuracy"] = (of_real[1].argmax(-1) == labels).mean()
         return loss, (new_state, metrics)
 
     def generator_loss_fn(
-        params: Params,
-        state: ModelState,
-        other: Player,
-        batch: Batch,
-        key: Key[Array, ""],
-    ) -> Update:
-        labels, keys = batch["label"], jax.random.split(key)
+        params: Params, state: ModelState, other: Player, batch: Batch, context: Context
+    ) -> LossResult:
+        labels, keys = batch["label"], jax.random.split(context.key)
         z = gan.sample_latents(keys[0], len(labels))
         fake, state = generator.apply(params, state, z, labels, train=True)
         moves = SPECTRAL not in other.model_state  # its vectors are the critic's
@@ -202,17 +200,18 @@ def make_losses(
         )
         loss = recipe.losses.generator(scores_of(out))
         if is_acgan:
-            loss += config.class_weight * class_loss(out, labels)
+            loss += config.class_weight * label_cross_entropy(out[1], labels).mean()
         return loss, (state, {})
 
     return critic_loss_fn, generator_loss_fn
 
 
-def class_loss(out: tuple[Array, Array], labels: Array) -> Scalar:
-    """Give the cross-entropy of the classes that a critic names."""
-    return optax.softmax_cross_entropy_with_integer_labels(out[1], labels).mean()
-
-
 if __name__ == "__main__":
-    recipes = {"digits": Config(), "*": PAPER}
-    launch(main, Config(), smoke=SMOKE, recipes=recipes, description=__doc__)
+    launch(
+        main,
+        Config(),
+        smoke=SMOKE,
+        recipes={"digits": Config(), "paper": PAPER},
+        by_data={"digits": "digits", "*": "paper"},
+        description=__doc__,
+    )

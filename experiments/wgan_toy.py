@@ -6,41 +6,45 @@ python -m experiments.wgan_toy --loss all             every loss, in one table
 """
 
 import dataclasses
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import tyro
 
-from jaxlab.core.config import fields
-from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
+from jaxlab.core.printed_table import table_lines
 from jaxlab.core.pytree import num_elements
-from jaxlab.core.typing import Array, Key, Metrics, ModelState, Params, Scalar
+from jaxlab.core.recorded import Recorded, record
+from jaxlab.core.typing import Array, ModelState, Params
 from jaxlab.data.critic_order import CriticSchedule
 from jaxlab.data.points.toy import TOY_DATA, toy_batches
 from jaxlab.evals.points import PointReport
 from jaxlab.losses.adversarial import score_both
 from jaxlab.losses.lipschitz import critic_of_rows
-from jaxlab.models.gan.dense import PointCritic, PointGenerator
+from jaxlab.models.gan.make import Gan, make_point_gan
 from jaxlab.plots.critic import side_by_side
-from jaxlab.train import adversarial
-from jaxlab.train.adversarial import Player, PlayerLossFn
+from jaxlab.train.adversarial import (
+    Player,
+    init_adversarial_state,
+    make_adversarial_step,
+    make_optimizers,
+)
 from jaxlab.train.adversarial_recipes import (
     TOY_RECIPES,
     Recipe,
     RecipeName,
     find_recipe,
 )
-from jaxlab.train.comparison import train_all
-from jaxlab.train.engine import compile_step
+from jaxlab.train.comparison import Trained, train_all
+from jaxlab.train.engine import make_engine
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import make_schedule
-from jaxlab.train.printed_table import table_lines
-from jaxlab.train.run_folder import RunFolder, RunOptions
+from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.run_options import RunOptions
+from jaxlab.train.step import Context, LossResult
 
-Update: TypeAlias = tuple[Scalar, tuple[ModelState, Metrics]]
 ALL: tuple[RecipeName, ...] = get_args(RecipeName)
 SHOWN = ("exact_w1", "critic_w1", "critic_slope", "modes", "high_quality")
 
@@ -82,65 +86,24 @@ def main(config: Config) -> dict[str, float]:
     if config.loss == "all":
         return compare(config)
     with RunFolder("wgan_toy", config) as run:
-        scores, facts = train(config, run)
-        return run.finish(scores, **facts)
+        metrics, facts, fitted = train(config, run)
+        return run.finish(metrics, fitted.facts | facts)
 
 
-def train(config: Config, run: RunFolder) -> tuple[dict[str, float], dict[str, Any]]:
-    """Train, measure and draw; give the metrics and facts of the run."""
-    mesh = make_mesh(config.run.mesh, batch_size=config.batch_size)
-    recipe, report = recipe_of(config), make_report(config)
-    generator, critic = map(from_linen, make_networks(config))
-    schedule = make_schedule("linear", recipe.learning_rate, config.steps)
-    optimizers = adversarial.make_optimizers(recipe)
-    state = adversarial.init_adversarial_state(
-        *(generator, critic, optimizers, jax.random.key(config.seed), mesh),
-        *(jnp.zeros((1, config.latent_dim)), jnp.zeros((1, 2))),
-        ema=config.ema_decay > 0,
-    )
-    step = adversarial.make_adversarial_step(
-        *make_losses(config, recipe),
-        optimizers,
-        batch_size=config.batch_size,
-        clip=recipe.clip,
-        schedule=schedule,
-        ema_decay=config.ema_decay,
-    )
-    turns = CriticSchedule.original if config.long_start else CriticSchedule
-    points = (TOY_DATA[config.data], config.batch_size, turns(recipe.critic_steps))
-    sizes = [num_elements(p.params) for p in (state.generator, state.critic)]
-    run.say("{}: {:,} and {:,} parameters".format(config.loss, *sizes))
-    run.say(f"{config.data}: W1 of two batches of the data {report.floor:.3g}")
-    if run.checkpoints.latest_step() is None:
-        report(state, run.path)  # the first picture
-    state = fit(
-        compile_step(step, state, mesh, engine=config.run.engine),
-        state,
-        toy_batches(*points, config.seed, mesh),
-        steps=config.steps,
-        batch_size=config.batch_size,
-        run=run,
-        evaluate=lambda state: report(state, run.path),
-        eval_every=config.eval_every,
-    )
-    scores = report(state, run.path)
-    report.draw(run.path)
-    return scores, {"w1_of_data": report.floor}
-
-
-def make_losses(config: Config, recipe: Recipe) -> tuple[PlayerLossFn, PlayerLossFn]:
-    """Write out what the critic minimises, and what the generator does."""
-    generator, critic = map(from_linen, make_networks(config))
+def train(config: Config, run: RunFolder) -> Trained:
+    """Train, measure and draw."""
+    options = config.run
+    engine = make_engine(options.mesh, options.engine, batch_size=config.batch_size)
+    recipe, recorded = recipe_of(config), make_networks(config)
+    run.write_network(recorded)
+    gan = recorded.network
+    generator, critic = from_linen(gan.generator), from_linen(gan.critic)
 
     def critic_loss_fn(
-        params: Params,
-        state: ModelState,
-        other: Player,
-        real: Array,
-        key: Key[Array, ""],
-    ) -> Update:
-        latent_key, place_key = jax.random.split(key)
-        z = jax.random.normal(latent_key, (len(real), config.latent_dim))
+        params: Params, state: ModelState, other: Player, real: Array, context: Context
+    ) -> LossResult:
+        latent_key, place_key = jax.random.split(context.key)
+        z = gan.sample_latents(latent_key, len(real))
         fake, _ = generator.apply(other.params, other.model_state, z, train=True)
         of_real, of_fake, new_state = score_both(critic, params, state, real, fake)
         loss = recipe.losses.critic(of_real, of_fake)
@@ -152,18 +115,55 @@ def make_losses(config: Config, recipe: Recipe) -> tuple[PlayerLossFn, PlayerLos
         return loss, (new_state, metrics)
 
     def generator_loss_fn(
-        params: Params,
-        state: ModelState,
-        other: Player,
-        real: Array,
-        key: Key[Array, ""],
-    ) -> Update:
-        z = jax.random.normal(key, (len(real), config.latent_dim))
+        params: Params, state: ModelState, other: Player, real: Array, context: Context
+    ) -> LossResult:
+        z = gan.sample_latents(context.key, len(real))
         fake, state = generator.apply(params, state, z, train=True)
         scores, _ = critic.apply(other.params, other.model_state, fake)
         return recipe.losses.generator(scores), (state, {})
 
-    return critic_loss_fn, generator_loss_fn
+    optimizers = make_optimizers(recipe)
+    key, ema = jax.random.key(config.seed), config.ema_decay > 0
+    z, x = jnp.zeros((1, gan.latent_dim)), jnp.zeros((1, 2))
+    state = init_adversarial_state(
+        generator, critic, optimizers, key, engine.mesh, z, x, ema=ema
+    )
+    step = make_adversarial_step(
+        critic_loss_fn,
+        generator_loss_fn,
+        optimizers,
+        batch_size=config.batch_size,
+        clip=recipe.clip,
+        schedule=make_schedule("linear", recipe.learning_rate, config.steps),
+        ema_decay=config.ema_decay,
+    )
+    turns = CriticSchedule.original if config.long_start else CriticSchedule
+    batches = toy_batches(
+        TOY_DATA[config.data],
+        config.batch_size,
+        turns(recipe.critic_steps),
+        config.seed,
+        engine.mesh,
+    )
+    report = make_report(config)
+    size = num_elements((state.generator.params, state.critic.params))
+    run.say(f"{config.loss} of {size:,} parameters on {config.data}")
+    run.say(f"W1 of two batches of the data {report.floor:.3g}")
+    if run.checkpoints.latest_step() is None:
+        report(state, run.path)  # the first picture
+    fitted = fit(
+        engine.compile(step, state),
+        state,
+        batches,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        run=run,
+        evaluate=lambda state: report(state, run.path),
+        eval_every=config.eval_every,
+    )
+    metrics = report(fitted.state, run.path)
+    report.draw(run.path)
+    return Trained(metrics, {"w1_of_data": report.floor}, fitted)
 
 
 def compare(config: Config) -> dict[str, float]:
@@ -176,34 +176,36 @@ def compare(config: Config) -> dict[str, float]:
         side_by_side(run.path, report.real, stages, report.extent)
         names = ["name", *(n for n in SHOWN if n in rows[0]), "seconds"]
         run.say("\n".join(table_lines([{n: row[n] for n in names} for row in rows])))
-        scores = {row["name"]: row["exact_w1"] for row in rows}
-        return run.finish(scores, losses=rows)
-
-
-def make_networks(config: Config) -> tuple[PointGenerator, PointCritic]:
-    """Make the two networks."""
-    size, depth = fields(config, "width", "max_bias"), config.critic_depth
-    return (
-        PointGenerator(**size, depth=config.generator_depth),
-        PointCritic(**size, depth=depth, spectral=recipe_of(config).spectral),
-    )
+        return run.finish({r["name"]: r["exact_w1"] for r in rows}, {"losses": rows})
 
 
 def recipe_of(config: Config) -> Recipe:
-    """Give the method, with the settings that the flags change."""
-    changed = fields(config, "critic_steps", "learning_rate", "penalty_weight")
-    return find_recipe(config.loss, recipes=TOY_RECIPES, **changed)
+    """Return the method, with the settings that the flags change."""
+    return find_recipe(
+        config.loss,
+        recipes=TOY_RECIPES,
+        critic_steps=config.critic_steps,
+        learning_rate=config.learning_rate,
+        penalty_weight=config.penalty_weight,
+    )
+
+
+def make_networks(config: Config) -> Recorded[Gan]:
+    """Make the two networks."""
+    return record(
+        make_point_gan,
+        width=config.width,
+        generator_depth=config.generator_depth,
+        critic_depth=config.critic_depth,
+        latent_dim=config.latent_dim,
+        max_bias=config.max_bias,
+        spectral=recipe_of(config).spectral,
+    )
 
 
 def make_report(config: Config) -> PointReport:
     """Make what measures and draws."""
-    generator, critic = map(from_linen, make_networks(config))
-    return PointReport(
-        *(generator, critic),
-        lambda key, count: jax.random.normal(key, (count, config.latent_dim)),
-        config.data,
-        seed=config.seed,
-    )
+    return PointReport(make_networks(config).network, config.data, seed=config.seed)
 
 
 if __name__ == "__main__":

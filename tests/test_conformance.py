@@ -199,9 +199,9 @@ def test_four_devices_make_the_update_of_one_by_finite_gradients_everywhere(
     module, inputs, params, state = case
     model, optimizer = from_linen(module), optax.sgd(RATE)
 
-    def loss_fn(params, model_state, batch, key):
+    def loss_fn(params, model_state, batch, context):
         outputs, model_state = model.apply(
-            params, model_state, *batch, key=key, train=True
+            params, model_state, *batch, key=context.key, train=True
         )
         return ((outputs - 1.0) ** 2).mean(), (model_state, {})
 

@@ -1,5 +1,6 @@
 """Rules that hold for every file: it imports, says what it is, and stays short."""
 
+import ast
 import collections
 import importlib
 import inspect
@@ -90,6 +91,22 @@ def test_files_and_folders_stay_small():
         if file.name != "__init__.py"
     )
     assert {folder: k for folder, k in counts.items() if k > MOST_FILES} == {}
+
+
+def test_arguments_are_named_where_the_type_checker_sees_them():
+    """No tuple is unpacked where it is written; in experiments, no mapping either."""
+    wrong = []
+    pages = {**EXPERIMENTS, **modules("docs")}
+    for name, file in {**JAXLAB, **pages}.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            starred = [a.value for a in node.args if isinstance(a, ast.Starred)]
+            if any(isinstance(value, ast.Tuple | ast.List) for value in starred):
+                wrong.append(f"{name}:{node.lineno} unpacks a tuple")
+            if name in pages and any(key.arg is None for key in node.keywords):
+                wrong.append(f"{name}:{node.lineno} unpacks a mapping")
+    assert wrong == []
 
 
 def test_no_name_is_vague():

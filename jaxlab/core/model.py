@@ -5,13 +5,42 @@ from typing import Any, NamedTuple, Protocol
 
 from flax import linen as nn
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Key, ModelState, Params
 
-__all__ = ["SPECTRAL", "Model", "from_linen"]
+__all__ = ["SPECTRAL", "ImageFeatures", "Model", "choose_layers", "from_linen"]
 
 # The collection of a state that holds the vectors of spectral normalisation: the one
 # state with which each row of a batch is still computed alone.
 SPECTRAL = "spectral"
+
+
+class ImageFeatures(NamedTuple):
+    """What a network of images offers to probes, scores and perceptual losses.
+
+    Every one of them has a method `features(images, layers=(), *, train=False)`.
+
+    Attributes:
+        pooled: What the head reads, `(b, d)`.
+        layers: The outputs of the layers asked for, each `(b, t, d)` of tokens or
+            `(b, y, x, d)` of pixels.
+    """
+
+    pooled: Array
+    layers: tuple[Array, ...] = ()
+
+
+def choose_layers(outputs: list[Array], layers: tuple[int, ...]) -> tuple[Array, ...]:
+    """Take the outputs of some layers, by number from 0, or from the last with -1.
+
+    Raises:
+        InputError: If there is no such layer.
+    """
+    count = len(outputs)
+    for layer in layers:
+        if not -count <= layer < count:
+            raise InputError(f"layer {layer} is not one of the {count} from 0 on")
+    return tuple(outputs[layer] for layer in layers)
 
 
 class InitFn(Protocol):

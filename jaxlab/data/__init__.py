@@ -2,8 +2,8 @@
 
 In reading order: `order` (which rows make batch t), `batches` (kept on the device, or
 streamed by worker processes), `critic_order` (how many batches a critic gets at a
-time); `download` and `array_files`; then a kind of data a room, each with a `find`
-that turns a name or a path into data:
+time); `fingerprint` (a name of the contents); `download` and `array_files`; then a
+kind of data a room, each with a `find` that turns a name or a path into data:
 
     images/   image_set (what one is), find, archives, local_images, tfds_images;
               decode, augment (inside the jitted step)

@@ -1,7 +1,9 @@
 """Where a network, data and measures meet: trained networks, looked at and scored.
 
+open_run                  configuration, network and parameters of a run's folder
 images, points            reports of generators, of images and of points
 two_samples               distances between two samples, with their potentials
+duality_examples          worked examples of the dual of transport
 translations              a translator's texts beside the references
 image_sampler             images of a generator, batch by batch
 embedding                 features of images, batch by batch, for scores by features

@@ -1,54 +1,44 @@
-"""A classifier trained in one call and kept on disk: for features, not for records."""
+"""A classifier of images trained in one call: for its features, not for records."""
 
 import contextlib
 import dataclasses
 import hashlib
-import os
+import json
 import pathlib
+import shutil
+import tempfile
 import warnings
-import zipfile
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
-from jax.sharding import Mesh
+from flax import linen as nn
 
 from jaxlab.core.compilation import cache_folder
-from jaxlab.core.distributed import is_main_process
 from jaxlab.core.errors import InputError
-from jaxlab.core.mesh import make_mesh
-from jaxlab.core.model import Model
-from jaxlab.core.progress import make_progress
-from jaxlab.core.pytree import all_finite, flat_paths
-from jaxlab.core.typing import (
-    Array,
-    Batch,
-    Key,
-    Metrics,
-    ModelState,
-    Params,
-    PyTree,
-    Scalar,
-)
-from jaxlab.data.batches import Source, evaluation_batches, training_batches
+from jaxlab.core.model import from_linen
+from jaxlab.core.pytree import all_finite
+from jaxlab.core.recorded import Recorded
+from jaxlab.core.typing import Array, Batch, ModelState, Params
+from jaxlab.data.batches import training_batches
+from jaxlab.data.fingerprint import fingerprint_sources
 from jaxlab.data.images.augment import random_flip, random_shift, to_unit_range
 from jaxlab.data.images.image_set import ImageData
 from jaxlab.data.order import Order
-from jaxlab.train.engine import compile_step
+from jaxlab.evals.open_run import open_run
+from jaxlab.losses.labels import label_cross_entropy
+from jaxlab.train.engine import make_engine
 from jaxlab.train.evaluate import make_collector, means
+from jaxlab.train.loop import NonFiniteError, fit
 from jaxlab.train.optim import adamw, warmup_cosine
+from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import TrainState, init_state
-from jaxlab.train.step import LossFn, Step, make_train_step
+from jaxlab.train.step import Context, LossFn, LossResult, make_train_step
 
 __all__ = ["Classifier", "ClassifierRecipe", "classifier_recipe", "train_classifier"]
 
-_FORMAT = "1"  # of the files, and of what the program of a step does not show
-_SAMPLED_ROWS = 512  # of each part of a data set, for its fingerprint
-_LOG_EVERY = 20  # updates
-_EVAL_BATCH = 256
-_ACCURACY, _TRAINED = "accuracy", "trained"
+_FORMAT = 2  # of what is trained: raised when the same configuration trains another
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,61 +87,171 @@ class Classifier(NamedTuple):
     accuracy: float
 
 
+@dataclasses.dataclass(frozen=True)
+class _Config:
+    """All that a classifier depends on; the name of its folder is made of it."""
+
+    data: str  # fingerprint
+    maker: str  # of the network
+    fields: dict[str, Any]  # of the network
+    recipe: ClassifierRecipe
+    seed: int
+    device: str  # whose rounding it has
+    jax: str = jax.__version__
+    format: int = _FORMAT
+    run: RunOptions = RunOptions()
+
+    @property
+    def name(self) -> str:
+        """The data's fingerprint, and that of the rest."""
+        fields = {**dataclasses.asdict(self), "run": None}
+        rest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        return f"{self.data}-{rest[:16]}"
+
+
 def train_classifier(
-    model: Model,
+    network: Recorded[nn.Module],
     data: ImageData,
     *,
     recipe: ClassifierRecipe | None = None,
     seed: int = 0,
-    cache: bool = True,
-    visible: bool = True,
+    folder: pathlib.Path | None = None,
+    resume_path: pathlib.Path | None = None,
+    is_visible: bool = True,
 ) -> Classifier:
-    """Train a classifier of images in [-1, 1], or read it if it was trained before.
+    """Train a classifier of images in [-1, 1], or open it if it was trained before.
 
-    It is kept in the folder `classifiers` of `cache_folder()`, under a fingerprint of
-    all that it depends on: the programs of its start and of a step (which hold model
-    and recipe), a sample of the data, the seed, the devices and the version of JAX.
-    The same arguments on the same machine give the same parameters, bit for bit.
+    It is a run like any other. Its folder is named by a fingerprint of the data and of
+    all else that it depends on; in it lie its learning curves and its parameters.
 
     Args:
-        model: From images to logits, with as many classes as the data.
+        network: From images to logits, with as many classes as the data; see `record`.
         data: The images.
-        recipe: By default `classifier_recipe(data)`.
-        seed: Of the parameters, the order and the augmentation.
-        cache: Whether to read and to keep it; several processes never do.
-        visible: Show progress.
+        recipe: How to train; by default `classifier_recipe(data)`.
+        seed: Seed of the parameters, the order and the augmentation.
+        folder: Where the run's folder lies, shared by all processes; by default the
+            folder `classifiers` of `cache_folder()`.
+        resume_path: What `--run-dir` must name to go on after Ctrl-C; by default the
+            run's own folder.
+        is_visible: Whether to show progress.
 
     Raises:
         InputError: If the recipe does not fit the data, or training diverged.
     """
-    recipe = recipe or classifier_recipe(data)
+    config = _Config(
+        data=fingerprint_sources(data.train, data.test),
+        maker=network.maker,
+        fields=network.fields,
+        recipe=recipe or classifier_recipe(data),
+        seed=seed,
+        device=f"{jax.devices()[0].device_kind} x {jax.device_count()}",
+    )
+    path = (folder or cache_folder() / "classifiers") / config.name
+    found = _open(path, network)
+    if found is not None:
+        return found
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # trained all the same
+        warnings.warn(f"the classifier is not kept: {error}", stacklevel=2)
+        with tempfile.TemporaryDirectory() as temporary:
+            path = pathlib.Path(temporary) / config.name
+            return _train(network, data, config, path, resume_path, is_visible)
+    return _train(network, data, config, path, resume_path, is_visible)
+
+
+def _open(path: pathlib.Path, network: Recorded[nn.Module]) -> Classifier | None:
+    """Open a finished run; one that is damaged is trained anew, in an empty folder."""
+    file = path / "summary.json"
+    if not file.exists():
+        return None
+    try:
+        summary = json.loads(file.read_text())
+        run = open_run(path, makers={network.maker: lambda **fields: network.network})
+        accuracy = summary["metrics"]["accuracy"]
+        return Classifier(run.params, run.model_state, accuracy)
+    except Exception as error:  # Orbax has many ways to say that bytes are missing
+        warnings.warn(
+            f"the classifier in {path} is trained again: {error}", stacklevel=3
+        )
+        shutil.rmtree(path, ignore_errors=True)
+        return None
+
+
+def _train(
+    network: Recorded[nn.Module],
+    data: ImageData,
+    config: _Config,
+    path: pathlib.Path,
+    resume_path: pathlib.Path | None,
+    is_visible: bool,
+) -> Classifier:
+    recipe = config.recipe
+    model, warmup = from_linen(network.network), recipe.steps // 10
     schedule = warmup_cosine(
-        recipe.learning_rate, recipe.steps, min(recipe.steps // 10, recipe.steps - 1)
+        recipe.learning_rate, recipe.steps, min(warmup, recipe.steps - 1)
     )
     optimizer = adamw(schedule, weight_decay=recipe.weight_decay, clip_norm=1.0)
-    step = make_train_step(_make_loss(model, recipe, data), optimizer)
-    mesh = make_mesh(batch_size=recipe.batch_size)
+    engine = make_engine("", batch_size=recipe.batch_size)
+    key, image = jax.random.key(config.seed), np.zeros((1, *data.shape), np.float32)
+    state = init_state(model, optimizer, key, engine.mesh, image)
+    step = make_train_step(_make_loss(network.network, recipe, data), optimizer)
+    order = Order(len(data.train), recipe.batch_size, config.seed)
 
-    def start(key: Key[Array, ""]) -> TrainState:
-        image = np.zeros((1, *data.shape), np.float32)
-        return init_state(model, optimizer, key, mesh, image)
+    def per_example(state: TrainState, batch: Batch) -> dict[str, Array]:
+        images = to_unit_range(batch["image"])
+        logits, _ = model.apply(state.params, state.model_state, images)
+        return {"accuracy": logits.argmax(-1) == batch["label"]}
 
-    if not cache or jax.process_count() > 1:
-        return _train(model, data, recipe, seed, mesh, start, step, visible)
-    shapes, name = _fingerprint(data, recipe, seed, mesh, start, step)
-    file = cache_folder() / "classifiers" / f"{name}.npz"
-    found = _load(file, shapes)
-    if found is None:
-        found = _train(model, data, recipe, seed, mesh, start, step, visible)
-        _save(file, found)
-    return found
+    collect = make_collector(per_example, data.test, engine.mesh)
+    options = dataclasses.replace(config.run, run_dir=str(path))
+    with RunFolder(
+        "classifier",
+        dataclasses.replace(config, run=options),
+        resume_path=resume_path or path,
+        is_visible=is_visible,
+        waits=True,
+    ) as run:
+        run.write_network(
+            network,
+            preprocessing={"shape": data.shape, "range": (-1, 1)},
+            class_names=data.class_names,
+        )
+        try:
+            fitted = fit(
+                engine.compile(step, state),
+                state,
+                training_batches(data.train, order, engine.mesh),
+                steps=recipe.steps,
+                batch_size=recipe.batch_size,
+                run=run,
+                evaluate=lambda state: means(collect(state), "accuracy"),
+            )
+            has_diverged = not all_finite(fitted.state.params)
+        except NonFiniteError:
+            has_diverged = True
+        if not has_diverged:
+            metrics = run.finish(means(collect(fitted.state), "accuracy"), fitted.facts)
+    if has_diverged:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path)
+        raise InputError(
+            f"the classifier diverged with learning_rate {recipe.learning_rate}; give "
+            "a lower one"
+        )
+    params, model_state = jax.tree.map(
+        np.asarray, (fitted.state.params, fitted.state.model_state)
+    )
+    return Classifier(params, model_state, metrics["accuracy"])
 
 
-def _make_loss(model: Model, recipe: ClassifierRecipe, data: ImageData) -> LossFn:
+def _make_loss(module: nn.Module, recipe: ClassifierRecipe, data: ImageData) -> LossFn:
+    model = from_linen(module)
+
     def loss_fn(
-        params: Params, model_state: ModelState, batch: Batch, key: Key[Array, ""]
-    ) -> tuple[Scalar, tuple[ModelState, Metrics]]:
-        shift_key, flip_key, key = jax.random.split(key, 3)
+        params: Params, model_state: ModelState, batch: Batch, context: Context
+    ) -> LossResult:
+        shift_key, flip_key, key = jax.random.split(context.key, 3)
         images = batch["image"]
         if recipe.max_shift:
             images = random_shift(shift_key, images, recipe.max_shift)
@@ -166,124 +266,8 @@ def _make_loss(model: Model, recipe: ClassifierRecipe, data: ImageData) -> LossF
                 f"the model has {logits.shape[-1]} outputs, but {data.name} has "
                 f"{num_classes} classes; make it with num_classes={num_classes}"
             )
-        targets = jax.nn.one_hot(batch["label"], num_classes)
-        targets = optax.smooth_labels(targets, recipe.label_smoothing)
-        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        loss = label_cross_entropy(logits, batch["label"], recipe.label_smoothing)
         accuracy = (logits.argmax(-1) == batch["label"]).mean()
-        return loss, (model_state, {"accuracy": accuracy})
+        return loss.mean(), (model_state, {"accuracy": accuracy})
 
     return loss_fn
-
-
-def _train(
-    model: Model,
-    data: ImageData,
-    recipe: ClassifierRecipe,
-    seed: int,
-    mesh: Mesh,
-    start: Callable[[Key[Array, ""]], TrainState],
-    step: Step,
-    visible: bool,
-) -> Classifier:
-    state = start(jax.random.key(seed))
-    compiled = compile_step(step, state, mesh)
-    order = Order(len(data.train), recipe.batch_size, seed)
-    batches = training_batches(data.train, order, mesh)(0)
-    visible = visible and is_main_process()
-    progress = make_progress(0, recipe.steps, recipe.batch_size, visible=visible)
-    try:
-        for count in range(1, recipe.steps + 1):
-            state, metrics = compiled(state, next(batches))
-            progress.step(count)
-            if count % _LOG_EVERY == 0 or count == recipe.steps:
-                progress.log({f"train/{k}": float(v) for k, v in metrics.items()})
-    finally:
-        progress.close()
-    if not all_finite(state.params):
-        raise InputError(
-            f"the classifier diverged with learning_rate {recipe.learning_rate}; give "
-            "a lower one"
-        )
-
-    def per_example(state: TrainState, batch: Batch) -> dict[str, Array]:
-        images = to_unit_range(batch["image"])
-        logits, _ = model.apply(state.params, state.model_state, images)
-        return {_ACCURACY: logits.argmax(-1) == batch["label"]}
-
-    collect = make_collector(
-        per_example, evaluation_batches(data.test, _EVAL_BATCH, mesh), mesh
-    )
-    accuracy = means(collect(state), _ACCURACY)[_ACCURACY]
-    params, model_state = jax.tree.map(np.asarray, (state.params, state.model_state))
-    return Classifier(params, model_state, accuracy)
-
-
-def _fingerprint(
-    data: ImageData,
-    recipe: ClassifierRecipe,
-    seed: int,
-    mesh: Mesh,
-    start: Callable[[Key[Array, ""]], TrainState],
-    step: Step,
-) -> tuple[PyTree, str]:
-    """Give the shapes of parameters and model state, and a name for what makes them."""
-    state = jax.eval_shape(start, jax.random.key(0))
-    batch = {
-        name: jax.ShapeDtypeStruct((recipe.batch_size, *rows.shape[1:]), rows.dtype)
-        for name, rows in data.train.rows(np.arange(1)).items()
-    }
-    digest = hashlib.sha256()
-    for part in (
-        jax.jit(start).lower(jax.random.key(0)).as_text(),
-        jax.jit(step).lower(state, batch).as_text(),
-        f"{recipe} {seed} {dict(mesh.shape)} {jax.devices()[0].device_kind}",
-        f"{jax.__version__} {_FORMAT}",
-    ):
-        digest.update(part.encode() + b"\0")
-    for source in (data.train, data.test):
-        _hash_source(digest.update, source)
-    return (state.params, state.model_state), digest.hexdigest()[:32]
-
-
-def _hash_source(update: Callable[[bytes], None], source: Source) -> None:
-    size = len(source)
-    index = np.unique(np.linspace(0, size - 1, min(size, _SAMPLED_ROWS)).astype(int))
-    for name, rows in sorted(source.rows(index).items()):
-        update(f"{name} {size} {rows.shape} {rows.dtype}".encode())
-        update(np.ascontiguousarray(rows).tobytes())
-
-
-def _save(file: pathlib.Path, classifier: Classifier) -> None:
-    """Write all or nothing: beside the file first, then in its place."""
-    trained = {_TRAINED: (classifier.params, classifier.model_state)}
-    arrays = {_ACCURACY: np.float64(classifier.accuracy), **flat_paths(trained)}
-    part = file.with_name(f"{file.stem}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
-            np.savez(stream, **arrays)
-        part.replace(file)
-    except OSError as error:  # trained all the same
-        warnings.warn(f"the classifier was not kept: {error}", stacklevel=3)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
-def _load(file: pathlib.Path, shapes: PyTree) -> Classifier | None:
-    """Read a classifier; None if there is none, or none that is whole."""
-    try:
-        # Opened here, since np.load leaves a file open that is no whole archive.
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
-        return None
-    wanted = flat_paths({_TRAINED: shapes})
-    if arrays.keys() != {_ACCURACY, *wanted} or any(
-        (arrays[path].shape, arrays[path].dtype) != (leaf.shape, leaf.dtype)
-        for path, leaf in wanted.items()
-    ):
-        return None
-    leaves = [arrays[path] for path in wanted]
-    params, model_state = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-    return Classifier(params, model_state, float(arrays[_ACCURACY]))

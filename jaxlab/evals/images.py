@@ -2,7 +2,6 @@
 
 import pathlib
 import shutil
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import numpy as np
 
 from jaxlab.core.distributed import is_main_process
 from jaxlab.core.errors import InputError
-from jaxlab.core.model import Model
+from jaxlab.core.model import from_linen
 from jaxlab.core.typing import Array
 from jaxlab.data.critic_order import CriticOrder
 from jaxlab.data.images.augment import to_unit_range
@@ -20,6 +19,7 @@ from jaxlab.losses.adversarial import scores_of
 from jaxlab.metrics.critic import critic_report
 from jaxlab.metrics.parzen import parzen_scores
 from jaxlab.metrics.sample_scores import SCORES, Embedded, Features, SampleScorer
+from jaxlab.models.gan.make import Gan
 from jaxlab.plots.images import image_grid
 from jaxlab.plots.transport import estimate_curves
 from jaxlab.train.adversarial import (
@@ -28,7 +28,7 @@ from jaxlab.train.adversarial import (
     generator_params_to_evaluate,
 )
 from jaxlab.train.evaluate import once_per_state
-from jaxlab.train.run_folder import read_metrics
+from jaxlab.train.run_files import read_metrics
 from jaxlab.transport.exact import wasserstein
 
 __all__ = ["ImageReport"]
@@ -51,30 +51,23 @@ class ImageReport:
 
     def __init__(
         self,
-        generator: Model,
-        critic: Model,
-        draw_latents: Callable[[Array, int], Array],
+        gan: Gan,
         data: ImageData,
         order: CriticOrder,
         features: Features,
         *,
         num_samples: int = _MOST_REAL,
         seed: int = 0,
-        sees_labels: bool = False,
     ) -> None:
         """Embed the real images, and draw the latent rows.
 
         Args:
-            generator: From latent rows and labels to images in [-1, 1].
-            critic: From images and labels to scores, or a tuple that they come first
-                in.
-            draw_latents: From a key and a number to latent rows.
+            gan: The networks.
             data: The images.
             order: That of the training batches.
             features: The network that embeds them.
             num_samples: Images to score, at most as many as are held out.
             seed: Of the latent rows.
-            sees_labels: Whether the critic's scores depend on the labels.
 
         Raises:
             InputError: If there are to be too few images.
@@ -90,10 +83,11 @@ class ImageReport:
                 f"{count} held-out images are too few to score samples beside; "
                 f"hold out at least {_FEWEST}"
             )
+        generator, critic = from_linen(gan.generator), from_linen(gan.critic)
         labels = np.arange(count, dtype=np.int32) % len(data.class_names)
-        latents = draw_latents(jax.random.key(seed), count)
+        latents = gan.sample_latents(jax.random.key(seed), count)
         self._sample = ImageSampler(generator, latents, labels)
-        self._data, self._order, self._sees_labels = data, order, sees_labels
+        self._data, self._order, self._sees_labels = data, order, gan.sees_labels
         reference = np.arange(min(_MOST_REAL, len(data.train)))
         self._scorer = SampleScorer(features, data.train.rows(reference)["image"])
         self._held_out = data.test.rows(np.arange(count))["image"]
@@ -105,7 +99,7 @@ class ImageReport:
 
         @jax.jit
         def fakes(player: Player, labels: Array, key: Array) -> Array:
-            latents = draw_latents(key, len(labels))
+            latents = gan.sample_latents(key, len(labels))
             return generator.apply(
                 player.params, player.model_state, latents, labels, train=True
             )[0]

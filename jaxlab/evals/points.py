@@ -1,18 +1,18 @@
 """What is measured and drawn of a generator of points, at any moment of its run."""
 
 import pathlib
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxlab.core.distributed import is_main_process
-from jaxlab.core.model import Model
+from jaxlab.core.model import from_linen
 from jaxlab.core.typing import Array
 from jaxlab.data.points.toy import TOY_DATA, TOY_MIXTURES
 from jaxlab.metrics.critic import critic_report
 from jaxlab.metrics.mode_coverage import mode_coverage
+from jaxlab.models.gan.make import Gan
 from jaxlab.plots import critic as critic_plots
 from jaxlab.plots.critic import Stage, places_in_plane
 from jaxlab.train.adversarial import (
@@ -41,9 +41,7 @@ class PointReport:
 
     def __init__(
         self,
-        generator: Model,
-        critic: Model,
-        draw_latents: Callable[[Array, int], Array],
+        gan: Gan,
         data: str,
         *,
         seed: int = 0,
@@ -51,12 +49,11 @@ class PointReport:
         """Draw the points and the latent rows.
 
         Args:
-            generator: From latent rows to points.
-            critic: From points to scores.
-            draw_latents: From a key and a number to latent rows.
+            gan: The networks of points.
             data: One of `TOY_DATA`; of those in `TOY_MIXTURES` the modes are counted.
             seed: Of the points and latent rows.
         """
+        generator, critic = from_linen(gan.generator), from_linen(gan.critic)
         sample, base = TOY_DATA[data], jax.random.key(seed)
         keys = jax.random.split(jax.random.fold_in(base, _REPORTS), 5)
         self.real = np.asarray(sample(keys[0], _DRAWN))
@@ -64,7 +61,7 @@ class PointReport:
         others = np.asarray(sample(keys[2], _REPORTED))
         # Of as many other points of the data: what perfect samples would reach.
         self.floor = wasserstein(self._rows, others)
-        latents, self._key = draw_latents(keys[3], _SAMPLES), keys[4]
+        latents, self._key = gan.sample_latents(keys[3], _SAMPLES), keys[4]
         self._mixture = TOY_MIXTURES.get(data)
         self.extent = 1.3 * float(np.abs(self.real).max())
         places = jnp.asarray(places_in_plane(self.extent, _SIDE))

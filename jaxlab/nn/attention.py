@@ -1,5 +1,6 @@
 """Multi-head attention, with a memory of keys and values for decoding."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -8,9 +9,15 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Bool, Float, Int
+from jaxlab.nn.norm import Norm, make_norm
 from jaxlab.nn.positions import rotate
 
-__all__ = ["KeyValues", "MultiHeadAttention", "dot_product_attention"]
+__all__ = [
+    "AttentionOptions",
+    "KeyValues",
+    "MultiHeadAttention",
+    "dot_product_attention",
+]
 
 
 class KeyValues(NamedTuple):
@@ -26,10 +33,11 @@ def dot_product_attention(
     keys: Float[Array, "b g m k"],
     values: Float[Array, "b g m k"],
     visible: Bool[Array, "#b #h #t m"] | None = None,
+    bias: Float[Array, "#b #h #t m"] | None = None,
     *,
     causal: bool = False,
 ) -> Float[Array, "b h t k"]:
-    r"""Scaled dot-product attention, $\mathrm{softmax}(QK^T/\sqrt{k})V$.
+    r"""Scaled dot-product attention, $\mathrm{softmax}(QK^T/\sqrt{k} + B)V$.
 
     The softmax is float32 whatever the input. Half precision goes through
     `jax.nn.dot_product_attention`, on a GPU by cuDNN's fused kernel where it can; for
@@ -41,6 +49,7 @@ def dot_product_attention(
         keys: What is matched; each of `g` heads serves `h / g` heads of queries.
         values: What is averaged.
         visible: True where a query may see a key. A query that sees nothing gets zeros.
+        bias: What is added to the scores, such as relative positions; None: nothing.
         causal: Query t sees keys 0 to t only, on top of `visible`.
 
     Raises:
@@ -56,18 +65,21 @@ def dot_product_attention(
             f"{keys.shape[1]} heads of keys do not divide {queries.shape[1]} of queries"
         )
     if queries.dtype == jnp.float32:
-        weights = _weights(queries, keys, visible, causal)
+        weights = _weights(queries, keys, visible, bias, causal)
         grouped = _group(weights, keys.shape[1])
         out = jnp.einsum("bgrtm,bgmk->bgrtk", grouped, values)
         return _hide_blind(out.reshape(queries.shape), visible, causal)
-    has_kernel = _has_kernel(queries, keys, visible)
+    has_kernel = bias is None and _has_kernel(queries, keys, visible)
     mask = visible
     if has_kernel and mask is not None:  # the kernel takes no mask of one row for all
         rows = (*mask.shape[:2], queries.shape[2], mask.shape[3])
         mask = jnp.broadcast_to(mask, rows)
     q, k, v = (jnp.swapaxes(array, 1, 2) for array in (queries, keys, values))
     out = jax.nn.dot_product_attention(
-        *(q, k, v),
+        q,
+        k,
+        v,
+        bias=bias,
         mask=mask,
         is_causal=causal,
         implementation="cudnn" if has_kernel else None,
@@ -76,13 +88,19 @@ def dot_product_attention(
 
 
 def _weights(
-    queries: Array, keys: Array, visible: Array | None, causal: bool
+    queries: Array,
+    keys: Array,
+    visible: Array | None,
+    bias: Array | None,
+    causal: bool,
 ) -> Float[Array, "b h t m"]:
-    """Give the softmax of the scores, float32."""
+    """Return the softmax of the scores, float32."""
     # Scaled here, where it touches (t, k) numbers a head and not (t, m).
     queries = queries * queries.shape[-1] ** -0.5
     logits = jnp.einsum("bgrtk,bgmk->bgrtm", _group(queries, keys.shape[1]), keys)
     logits = logits.reshape(*queries.shape[:3], -1).astype(jnp.float32)
+    if bias is not None:
+        logits += bias.astype(jnp.float32)
     if causal:
         triangle = _triangle(*logits.shape[2:])
         visible = triangle if visible is None else visible & triangle
@@ -120,6 +138,23 @@ def _has_kernel(queries: Array, keys: Array, visible: Array | None) -> bool:
     return on_gpu and is_half and width % 8 == 0 and width <= 128 and has_even_mask
 
 
+@dataclasses.dataclass(frozen=True)
+class AttentionOptions:
+    """Variants of attention that published networks differ in.
+
+    Attributes:
+        qkv_bias: Whether queries, keys and values have biases; None: as the output.
+        qk_norm: Normalisation of the queries and keys of each head, with parameters of
+            its own, before rotary positions (Dehghani et al. 2023,
+            https://arxiv.org/abs/2302.05442); None: none.
+        norm_eps: Added to the variance of that normalisation.
+    """
+
+    qkv_bias: bool | None = None
+    qk_norm: Norm | None = None
+    norm_eps: float = 1e-6
+
+
 class _Projection(nn.Module):
     """Kernel and bias of one projection to heads; the parent multiplies."""
 
@@ -155,6 +190,7 @@ class MultiHeadAttention(nn.Module):
         causal: Tokens see themselves and what comes before them only.
         rotary: Base of rotary positions, usually 10,000; 0: none.
         dtype: Of the computation; parameters are float32.
+        options: Biases of queries, keys and values; their normalisation.
     """
 
     width: int
@@ -164,6 +200,7 @@ class MultiHeadAttention(nn.Module):
     causal: bool = False
     rotary: float = 0.0
     dtype: Any = jnp.float32
+    options: AttentionOptions = AttentionOptions()
 
     def setup(self) -> None:
         if self.num_heads < 1 or self.num_kv_heads < 0:
@@ -180,7 +217,14 @@ class MultiHeadAttention(nn.Module):
                 f"num_kv_heads {self.num_kv_heads} does not divide num_heads "
                 f"{self.num_heads}"
             )
-        shape = (self.width // self.num_heads, self.use_bias)
+        options = self.options
+        self.has_qkv_bias = (
+            self.use_bias if options.qkv_bias is None else options.qkv_bias
+        )
+        shape = (self.width // self.num_heads, self.has_qkv_bias)
+        if options.qk_norm is not None:
+            norm = options.qk_norm, options.norm_eps, self.dtype
+            self.query_norm, self.key_norm = make_norm(*norm), make_norm(*norm)
         self.query = _Projection(self.num_heads, *shape)
         self.key = _Projection(self.num_kv_heads or self.num_heads, *shape)
         self.value = _Projection(self.num_kv_heads or self.num_heads, *shape)
@@ -197,20 +241,30 @@ class MultiHeadAttention(nn.Module):
         x: Float[Array, "b t d"],
         memory: Float[Array, "b m e"] | None = None,
         visible: Bool[Array, "#b #h #t m"] | None = None,
+        bias: Float[Array, "#b #h #t m"] | None = None,
     ) -> Float[Array, "b t d"]:
-        """Attend to `memory`, or to the tokens themselves."""
+        """Attend to `memory`, or to the tokens themselves.
+
+        Args:
+            x: Tokens that ask.
+            memory: Tokens that are read; None: `x`.
+            visible: True where a token may see another; None: everywhere.
+            bias: What is added to the scores, see `dot_product_attention`.
+        """
         if memory is not None:
-            (queries,) = self._project(x, self.query)
-            return self._attend(queries, self.read(memory), visible)
+            queries = self._project_queries(x)
+            return self._attend(queries, self.read(memory), visible, bias)
         queries, keys, values = self._project_all(x)
         if self.rotary:
             positions = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
             queries, keys = self._rotate(positions, queries, keys)
-        return self._attend(queries, KeyValues(keys, values), visible, self.causal)
+        memory_of_x = KeyValues(keys, values)
+        return self._attend(queries, memory_of_x, visible, bias, self.causal)
 
     def read(self, memory: Float[Array, "b m e"]) -> KeyValues:
         """Project a memory that does not change, once for all steps of decoding."""
-        return KeyValues(*self._project(memory, self.key, self.value))
+        keys, values = self._project(memory, self.key, self.value)
+        return KeyValues(self._normed(keys, "key_norm"), values)
 
     def look(
         self,
@@ -219,8 +273,7 @@ class MultiHeadAttention(nn.Module):
         visible: Bool[Array, "#b #h #t m"] | None = None,
     ) -> Float[Array, "b t d"]:
         """Attend to a memory that `read` has projected."""
-        (queries,) = self._project(x, self.query)
-        return self._attend(queries, memory, visible)
+        return self._attend(self._project_queries(x), memory, visible)
 
     def extend(
         self, x: Float[Array, "b t d"], cache: KeyValues, start: Int[Array, " b"]
@@ -255,13 +308,14 @@ class MultiHeadAttention(nn.Module):
         queries: Array,
         memory: KeyValues,
         visible: Array | None,
+        bias: Array | None = None,
         causal: bool = False,
     ) -> Array:
         if self.is_mutable_collection("intermediates"):
-            weights = _weights(queries, memory.keys, visible, causal)
+            weights = _weights(queries, memory.keys, visible, bias, causal)
             weights = _hide_blind(weights, visible, causal)
             self.sow("intermediates", "attention_weights", weights)
-        heads = dot_product_attention(queries, *memory, visible, causal=causal)
+        heads = dot_product_attention(queries, *memory, visible, bias, causal=causal)
         b, h, t, k = heads.shape
         rows = jnp.swapaxes(heads, 1, 2).reshape(b * t, h, k)  # see `_project`
         return self.out(rows).reshape(b, t, -1)
@@ -270,10 +324,22 @@ class MultiHeadAttention(nn.Module):
         return [rotate(a, positions, temperature=self.rotary) for a in arrays]
 
     def _project_all(self, x: Array) -> list[Array]:
-        """Give queries, keys and values, from one product where heads are equal."""
+        """Return queries, keys and values, from one product where heads are equal."""
         if self.num_kv_heads in (0, self.num_heads):
-            return [*self._project(x, self.query, self.key, self.value)]
-        return [*self._project(x, self.query), *self._project(x, self.key, self.value)]
+            queries, keys, values = self._project(x, self.query, self.key, self.value)
+        else:
+            (queries,) = self._project(x, self.query)
+            keys, values = self._project(x, self.key, self.value)
+        queries = self._normed(queries, "query_norm")
+        return [queries, self._normed(keys, "key_norm"), values]
+
+    def _project_queries(self, x: Array) -> Array:
+        (queries,) = self._project(x, self.query)
+        return self._normed(queries, "query_norm")
+
+    def _normed(self, heads: Array, name: str) -> Array:
+        """Normalise each head, where `qk_norm` asks for it."""
+        return heads if self.options.qk_norm is None else getattr(self, name)(heads)
 
     def _project(
         self, x: Float[Array, "b t d"], *projections: _Projection
@@ -284,7 +350,7 @@ class MultiHeadAttention(nn.Module):
         kernel = jnp.stack([kernel for kernel, _ in parts], axis=1).astype(self.dtype)
         # One matrix product of all tokens: XLA's batched one is slower on a CPU.
         out = x.astype(self.dtype).reshape(b * t, d) @ kernel.reshape(d, -1)
-        if self.use_bias:
+        if self.has_qkv_bias:
             bias = jnp.stack([bias for _, bias in parts]).astype(self.dtype)
             out += bias.reshape(1, -1)
         return out.reshape(b, t, *kernel.shape[1:]).transpose(2, 0, 3, 1, 4)

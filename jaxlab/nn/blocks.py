@@ -12,7 +12,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import ShardingRules
 from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.nn.activation import GATES, Activation, GatedActivation, activation
-from jaxlab.nn.attention import KeyValues, MultiHeadAttention
+from jaxlab.nn.attention import AttentionOptions, KeyValues, MultiHeadAttention
 from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.norm import Norm, make_norm
 
@@ -109,6 +109,7 @@ class Block(nn.Module):
         has_memory: Attends to a memory too: the block of a decoder.
         rotary: See `MultiHeadAttention`; for the attention to itself.
         dtype: Of the computation.
+        options: Variants of both attentions.
 
     References:
         Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.1; Xiong et al.
@@ -130,6 +131,7 @@ class Block(nn.Module):
     has_memory: bool = False
     rotary: float = 0.0
     dtype: Any = jnp.float32
+    options: AttentionOptions = AttentionOptions()
 
     def setup(self) -> None:
         def norm() -> Any:
@@ -138,11 +140,13 @@ class Block(nn.Module):
         shared = (self.width, self.num_heads, self.num_kv_heads, self.use_bias)
         self.attention_norm = norm()
         self.attention = MultiHeadAttention(
-            *shared, self.is_causal, self.rotary, self.dtype
+            *shared, self.is_causal, self.rotary, self.dtype, self.options
         )
         if self.has_memory:
             self.memory_norm = norm()
-            self.memory_attention = MultiHeadAttention(*shared, dtype=self.dtype)
+            self.memory_attention = MultiHeadAttention(
+                *shared, dtype=self.dtype, options=self.options
+            )
         self.mlp_norm = norm()
         self.mlp = Mlp(
             self.hidden_dim, self.act, self.dropout_rate, self.use_bias, self.dtype
@@ -156,10 +160,11 @@ class Block(nn.Module):
         visible: Bool[Array, "#b #h #t t"] | None = None,
         memory: Float[Array, "b m e"] | None = None,
         memory_visible: Bool[Array, "#b #h #t m"] | None = None,
+        bias: Float[Array, "#b #h #t t"] | None = None,
         *,
         train: bool,
     ) -> Float[Array, "b t d"]:
-        """Pass tokens on.
+        """Apply the block.
 
         Args:
             x: Tokens.
@@ -167,6 +172,7 @@ class Block(nn.Module):
             visible: Which tokens see which.
             memory: What a decoder reads: the outputs of the encoder.
             memory_visible: Which tokens see which of the memory.
+            bias: What is added to the scores of the attention to itself.
             train: Whether to drop.
 
         Raises:
@@ -178,7 +184,7 @@ class Block(nn.Module):
             )
 
         def attend(y: Array) -> Array:
-            return self._drop(self.attention(y, visible=visible), train)
+            return self._drop(self.attention(y, None, visible, bias), train)
 
         def read(y: Array) -> Array:
             y = self.memory_attention(y, memory, memory_visible)
@@ -193,6 +199,13 @@ class Block(nn.Module):
         if self.has_memory:
             x = self._add(x, self.memory_norm, lambda y: skip(read(y)))
         return self._add(x, self.mlp_norm, lambda y: skip(self.mlp(y, train=train)))
+
+    @nn.nowrap
+    def make_cache(self, rows: int, max_len: int) -> KeyValues:
+        """Make room for `max_len` tokens of each row, for `extend`."""
+        heads = self.num_kv_heads or self.num_heads
+        shape = (rows, heads, max_len, self.width // self.num_heads)
+        return KeyValues(*(jnp.zeros(shape, self.dtype) for _ in range(2)))
 
     def read(self, memory: Float[Array, "b m e"]) -> KeyValues:
         """Project a memory once for all steps of `extend`."""

@@ -18,14 +18,21 @@ __all__ = ["Stack", "stack_blocks", "unstack_blocks"]
 class Stack(nn.Module):
     """`depth` blocks in a row.
 
+    A block of one's own is a module whose call takes the tokens, a drop-path rate (0
+    where `drop_path_rate` is 0) and the stack's other inputs, with a keyword `train`,
+    and returns the new tokens. For decoding it also has `read`, `extend` and
+    `make_cache`, as `Block` has.
+
     Attributes:
-        depth: Blocks.
-        fields: Of each `Block`.
-        drop_path_rate: Of the last block; it rises linearly from 0 at the first.
+        depth: Number of blocks.
+        fields: Fields of each block.
+        drop_path_rate: Rate of the last block; it rises linearly from 0 at the first.
+            Above 0, blocks are made with `has_drop_path=True`.
         scan: Compile one block and run it `depth` times: compile time no longer grows
             with depth. Parameters are stacked along a first axis (`stack_blocks`).
         remat: Recompute a block in the backward pass instead of keeping what is inside
             it: memory for time; saves most together with `scan`.
+        make_block: The class of the blocks, or another function of the fields.
     """
 
     depth: int
@@ -33,37 +40,49 @@ class Stack(nn.Module):
     drop_path_rate: float = 0.0
     scan: bool = False
     remat: bool = False
+    make_block: Callable[..., Any] = Block
 
     def setup(self) -> None:
-        fields = {**self.fields, "has_drop_path": self.drop_path_rate > 0}
+        fields = dict(self.fields)
+        if self.drop_path_rate > 0:
+            fields["has_drop_path"] = True
         if self.scan:
-            self.blocks = Block(**fields)
+            self.blocks = self.make_block(**fields)
         else:  # Linen names them block_0, block_1, ...
-            self.block = [Block(**fields) for _ in range(self.depth)]
+            self.block = [self.make_block(**fields) for _ in range(self.depth)]
 
-    def __call__(
-        self,
-        x: Array,
-        visible: Array | None = None,
-        memory: Array | None = None,
-        memory_visible: Array | None = None,
-        *,
-        train: bool,
-    ) -> Array:
-        """Pass tokens through all blocks; the arguments are those of `Block`."""
+    def __call__(self, x: Array, *inputs: Any, train: bool) -> Array:
+        """Apply all blocks.
+
+        Args:
+            x: Tokens.
+            inputs: What every block is given beside them; see its call.
+            train: Whether to drop.
+        """
+        return self._apply(x, inputs, train, keeps=False)[-1]
+
+    def layers(self, x: Array, *inputs: Any, train: bool) -> list[Array]:
+        """Apply all blocks, and return what each of them gives."""
+        return self._apply(x, inputs, train, keeps=True)
+
+    def _apply(self, x: Array, inputs: tuple, train: bool, *, keeps: bool) -> list:
+        """Return what the blocks give, or what the last of them does."""
         rates = jnp.linspace(0.0, self.drop_path_rate, self.depth)
 
-        def apply(block: Block, x: Array, rate: Array) -> tuple[Array, None]:
-            masks = (visible, memory, memory_visible)
-            return block(x, rate, *masks, train=train), None
+        def apply(block: Any, x: Array, rate: Array) -> tuple[Array, Array | None]:
+            x = block(x, rate, *inputs, train=train)
+            return x, x if keeps else None
 
         if self.remat:
             apply = nn.remat(apply, prevent_cse=not self.scan)
         if self.scan:
-            return _scanned(apply, self.depth, 0)(self.blocks, x, rates)[0]
+            x, outputs = _scanned(apply, self.depth, 0)(self.blocks, x, rates)
+            return list(outputs) if keeps else [x]
+        outputs = []
         for index, block in enumerate(self.block):
             x, _ = apply(block, x, rates[index])
-        return x
+            outputs.append(x)
+        return outputs
 
     def read(self, memory: Array) -> Any:
         """Project a memory for each block; what it gives has rows first."""
@@ -76,16 +95,12 @@ class Stack(nn.Module):
         return _scanned(read, self.depth, 1)(self.blocks, None, None)[1]
 
     def make_cache(self, rows: int, max_len: int) -> Any:
-        """Give room for `max_len` tokens of each row, rows first."""
-        fields = Block(**self.fields, parent=None)
-        heads = fields.num_kv_heads or fields.num_heads
-        layers = (self.depth,) if self.scan else ()
-        shape = (rows, *layers, heads, max_len, fields.width // fields.num_heads)
-
-        def empty() -> KeyValues:
-            return KeyValues(*(jnp.zeros(shape, fields.dtype) for _ in range(2)))
-
-        return empty() if self.scan else tuple(empty() for _ in range(self.depth))
+        """Make room for `max_len` tokens of each row, rows first."""
+        block = self.make_block(**self.fields, parent=None)
+        caches = tuple(block.make_cache(rows, max_len) for _ in range(self.depth))
+        if not self.scan:
+            return caches
+        return jax.tree.map(lambda *layers: jnp.stack(layers, 1), *caches)
 
     @nn.nowrap
     def grow_cache(self, cache: Any, max_len: int) -> Any:

@@ -51,7 +51,7 @@ def learning_curves(
         axes.set_title(name.replace("_", " "))
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="upper right")
     return save_figure(figure, folder / "curves.png")
 
 
@@ -83,5 +83,5 @@ def compared_curves(
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
     both[0].set_ylabel(metric)
-    both[0].legend()
+    both[0].legend(loc="upper right")
     return save_figure(figure, folder / "compared.png")

@@ -64,13 +64,27 @@ def image_grid(
     columns = min(columns, len(images))
     lines = -(-len(images) // columns)
     figure = new_figure(1.25 * columns, (1.5 if titles else 1.25) * lines)
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    # One picture of all: an axes for each image would take seconds.
+    side = max(images.shape[1:3])
+    gap, room = -(-side // 12), -(-side // 4) if titles else 0
+    height, width = images.shape[1] + gap + room, images.shape[2] + gap
+    whole = np.full((lines * height, columns * width, 3), 255, np.uint8)
     for position, image in enumerate(images):
-        axes = figure.add_subplot(lines, columns, position + 1)
-        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray")
-        axes.set_axis_off()
+        line, column = divmod(position, columns)
+        y, x = line * height + room, column * width
+        whole[y : y + images.shape[1], x : x + images.shape[2]] = image
         if titles:
-            color = colors[position] if colors else "black"
-            axes.set_title(titles[position], fontsize=7, color=color)
+            axes.text(
+                x + images.shape[2] / 2 - 0.5,
+                y - 0.5 - side / 16,
+                titles[position],
+                color=colors[position] if colors else "black",
+                fontsize=7,
+                ha="center",
+            )
+    axes.imshow(whole, interpolation="nearest")
     return save_figure(figure, path)
 
 

@@ -77,5 +77,5 @@ def gradient_by_lag(
     axes.set_ylabel("norm of the gradient, over that of lag 0")
     axes.set_title("how the last output depends on an input so many tokens before")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper right")
     return save_figure(figure, folder / "gradient_by_lag.png")

@@ -152,7 +152,7 @@ def potential_curves(
     top.plot(places, exact, color=_EXACT, label="exact potential")
     top.plot(places, shifted, "--", color=_CRITIC, linewidth=2, label="critic")
     top.set_ylabel("f")
-    top.legend()
+    top.legend(loc="upper right")
     steps = np.diff(exact) / np.diff(places)
     middle.axhspan(-1, 1, color="gray", alpha=0.12, label="slopes allowed")
     middle.plot(places[1:], steps, color=_EXACT, linewidth=0.8, label="exact")
@@ -164,7 +164,7 @@ def potential_curves(
         below.hist(sample, edges, color=color, alpha=0.5, label=name)
     below.set_ylabel("points")
     below.set_xlabel("place")
-    below.legend()
+    below.legend(loc="upper right")
     for axes in (top, middle, below):
         axes.grid(alpha=0.3)
     top.set_title(f"largest slope of the critic {abs(slopes).max():.4f}", fontsize=11)
@@ -242,7 +242,7 @@ def estimate_curves(
     below.set_xlabel("step")
     for axes in (top, below):
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="upper right")
     last = known[-1]
     share = last["test/critic_w1"] / max(last["test/exact_w1"], 1e-30)
     top.set_title(f"after step {steps[-1]} the bound reaches {share:.2%}", fontsize=11)
@@ -268,5 +268,5 @@ def sinkhorn_curve(
     axes.set_xlabel("epsilon")
     axes.set_ylabel("cost of the plan, <P, C>")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper right")
     return save_figure(figure, path)

@@ -1,9 +1,9 @@
 """Training of any network; knows none of them.
 
-In reading order: `state`, `optim`, `step` (one supervised update), `engine` (compiles
-it for a mesh), `evaluate`, `loop` (runs the steps), `interrupts`, `run_folder`,
-`checkpoint`, `launch` (the command line of an experiment), `comparison` (several runs
-side by side) and `printed_table` (numbers as text).
+In reading order: `state`, `optim`, `step` (one supervised update), `engine` (the
+devices of a run, for which it compiles a step), `evaluate`, `loop` (runs the steps),
+`interrupts`, `run_options`, `run_folder` and its `run_files`, `checkpoint`, `launch`
+(the command line of an experiment) and `comparison` (several runs side by side).
 
 Generators: `adversarial` (k steps of a critic and one of the generator in one update),
 `adversarial_recipes` (losses, penalties and optimisers by a method's name).

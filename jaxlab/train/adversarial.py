@@ -20,16 +20,18 @@ from jaxlab.core.typing import (
     ModelState,
     Params,
     PyTree,
-    Scalar,
 )
 from jaxlab.losses.lipschitz import clip_weights
 from jaxlab.train.adversarial_recipes import Recipe
 from jaxlab.train.step import (
+    Context,
+    LossResult,
     Step,
     average_params,
     check_ema_decay,
     interleave,
     mean_over,
+    refuse_whole_batch,
     step_key,
 )
 
@@ -74,6 +76,8 @@ class AdversarialState:
         generator: Makes rows of noise.
         critic: Scores rows.
         ema: Exponential moving average of the generator's parameters, or None.
+        frozen: Parameters that the losses read and nothing changes, saved once, beside
+            the checkpoints; or None.
     """
 
     step: Any
@@ -81,6 +85,7 @@ class AdversarialState:
     generator: Player
     critic: Player
     ema: Params | None = None
+    frozen: PyTree = None
 
 
 class Optimizers(NamedTuple):
@@ -90,11 +95,10 @@ class Optimizers(NamedTuple):
     generator: optax.GradientTransformation
 
 
-# (params, model_state, other player, batch, key) -> (loss, (model_state, metrics)), of
-# the player whose parameters come first; the other's are constants.
+# (params, model_state, other player, batch, context) -> (loss, (model_state, metrics)),
+# of the player whose parameters come first; the other's are constants.
 PlayerLossFn: TypeAlias = Callable[
-    [Params, ModelState, Player, Batch, Key[Array, ""]],
-    tuple[Scalar, tuple[ModelState, Metrics]],
+    [Params, ModelState, Player, Batch, Context], LossResult
 ]
 
 
@@ -132,6 +136,7 @@ def init_adversarial_state(
     *,
     rules: ShardingRules = (),
     ema: bool = False,
+    frozen: PyTree = None,
 ) -> AdversarialState:
     """Start a run at step 0, laid over a mesh from the start.
 
@@ -146,10 +151,12 @@ def init_adversarial_state(
         labels: Example labels, for networks that take them.
         rules: Tensor-parallel rules of the networks.
         ema: Keep a moving average of the generator, begun at the initial parameters.
+        frozen: Parameters for the losses that nothing changes, laid over the mesh by
+            the same rules.
     """
     z, x, given = jax.tree.map(jnp.asarray, (z, x, () if labels is None else (labels,)))
 
-    def init(key: Key[Array, ""]) -> AdversarialState:
+    def init(key: Key[Array, ""], frozen: PyTree) -> AdversarialState:
         generator_key, critic_key, step_key = jax.random.split(key, 3)
         params, model_state = generator.init(generator_key, z, *given)
         critic_params, critic_state = critic.init(critic_key, x, *given)
@@ -161,9 +168,10 @@ def init_adversarial_state(
                 critic_params, critic_state, optimizers.critic.init(critic_params)
             ),
             ema=jax.tree.map(jnp.copy, params) if ema else None,
+            frozen=jax.tree.map(jnp.copy, frozen),  # the state may be donated
         )
 
-    return init_sharded(init, mesh, key, rules=rules)
+    return init_sharded(init, mesh, key, frozen, rules=rules)
 
 
 def make_adversarial_step(
@@ -223,7 +231,9 @@ def make_adversarial_step(
         parts = _split(batch, batch_size, shares)
         critic_key, generator_key = jax.random.split(step_key(state, axis_name))
         rate = None if schedule is None else schedule(state.step)
-        rest = (rate, axis_name)
+        if axis_name is not None:
+            for loss_fn in (critic_loss_fn, generator_loss_fn):
+                refuse_whole_batch(loss_fn, "engine 'pmap'", "--engine jit")
 
         def body(critic: Player, inputs: tuple) -> tuple[Player, Metrics]:
             part, index = inputs
@@ -231,22 +241,24 @@ def make_adversarial_step(
                 clipped = clip_weights(critic.params, clip)
                 critic = dataclasses.replace(critic, params=clipped)
             part_key = jax.random.fold_in(critic_key, index)
-            return play_critic(critic, state.generator, part, part_key, *rest)
+            context = Context(part_key, state.step, state.frozen)
+            return play_critic(critic, state.generator, part, context, rate, axis_name)
 
         count = len(jax.tree.leaves(parts)[0])
         critic, metrics = jax.lax.scan(body, state.critic, (parts, jnp.arange(count)))
         last = jax.tree.map(lambda leaf: leaf[-1], parts)
+        context = Context(generator_key, state.step, state.frozen)
         generator, generator_metrics = play_generator(
-            state.generator, critic, last, generator_key, *rest
+            state.generator, critic, last, context, rate, axis_name
         )
         metrics = jax.tree.map(jnp.mean, metrics) | generator_metrics
         if rate is not None:
             metrics["learning_rate"] = jnp.asarray(rate, jnp.float32)
         ema = average_params(state.ema, generator.params, state.step, ema_decay)
-        return (
-            AdversarialState(state.step + 1, state.key, generator, critic, ema),
-            metrics,
+        new_state = dataclasses.replace(
+            state, step=state.step + 1, generator=generator, critic=critic, ema=ema
         )
+        return new_state, metrics
 
     return step
 
@@ -261,12 +273,12 @@ def _make_move(
         player: Player,
         other: Player,
         batch: Batch,
-        key: Key[Array, ""],
+        context: Context,
         rate: Any,
         axis_name: str | None,
     ) -> tuple[Player, Metrics]:
         (loss, (model_state, metrics)), grads = grad_fn(
-            player.params, player.model_state, other, batch, key
+            player.params, player.model_state, other, batch, context
         )
         results = grads, model_state, {f"{name}_loss": loss, **metrics}
         if axis_name is not None:

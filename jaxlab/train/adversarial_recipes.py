@@ -108,7 +108,10 @@ class Recipe:
         weight = self.penalty_weight
         if self.penalty in ("gp", "lp"):
             return gradient_penalty(
-                *(critic, real, fake, key),
+                critic,
+                real,
+                fake,
+                key,
                 weight=weight,
                 one_sided=self.penalty == "lp",
             )

@@ -3,9 +3,12 @@
 Orbax is used here and nowhere else.
 """
 
+import dataclasses
+import functools
 import logging
 import pathlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,29 +20,42 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import flat_paths
 from jaxlab.core.typing import PyTree
 
-__all__ = ["Checkpoints", "load_params"]
+__all__ = ["At", "Checkpoints", "load_params"]
 
-_STATE, _META = "state", "meta"
+At: TypeAlias = Literal["best", "last"]  # a moment of a run
+
+_STATE, _META, _FROZEN = "state", "meta", "frozen"
 
 
 class Checkpoints:
     """The checkpoints of one run: the last two and the best one.
+
+    What a state holds in a field `frozen` never changes: it is saved once, in a folder
+    `frozen` beside that of the checkpoints.
 
     A save is complete or absent: Orbax writes to a temporary folder and renames it, so
     a killed process leaves the older ones whole. Saving returns while the bytes are
     still being written; `close` (or leaving a `with`) waits for them.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, *, read_only: bool = False) -> None:
+        """Open or make a folder of checkpoints.
+
+        Args:
+            folder: Where they lie.
+            read_only: Touch nothing: another process may be writing to it.
+        """
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells much
 
         def score(metrics: dict[str, float]) -> float:
             return metrics["score"]
 
+        self._frozen = folder.absolute().with_name(_FROZEN)
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             item_names=(_STATE, _META),
             options=ocp.CheckpointManagerOptions(
+                read_only=read_only,
                 # The policy decides what is kept, best_fn what best_step() means.
                 best_fn=score,
                 preservation_policy=policies.AnyPreservationPolicy(
@@ -68,12 +84,20 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
+        state, frozen = _split(state)
+        if frozen is not None and not self._frozen.exists():
+            with ocp.StandardCheckpointer() as writer:  # whole when it has its name
+                writer.save(self._frozen, frozen)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
         )
         metrics = None if score is None else {"score": float(score)}
         if not self._manager.save(step, args=items, metrics=metrics, force=True):
             raise RuntimeError(f"Orbax did not save step {step}")
+
+    def all_steps(self) -> list[int]:
+        """Return the saved steps, in order."""
+        return sorted(self._manager.all_steps())
 
     def latest_step(self) -> int | None:
         """Give the newest saved step, or None."""
@@ -101,25 +125,38 @@ class Checkpoints:
         self.wait()
         step = self.latest_step() if step is None else step
         if step is None or step not in self._manager.all_steps():
-            saved = sorted(self._manager.all_steps())
             raise InputError(
                 f"no checkpoint of step {step} in {self._manager.directory}; "
-                f"saved steps: {saved or 'none'}"
+                f"saved steps: {self.all_steps() or 'none'}"
             )
-        abstract = jax.tree.map(_abstract, state)
-        self._check_shapes(abstract, step)
+        abstract, frozen = _split(jax.tree.map(_abstract, state))
+        saved = dict(self._manager.item_metadata(step)[_STATE] or {})
+        self._check_shapes(saved, abstract, f"step {step} in {self._manager.directory}")
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore()
         )
         restored = self._manager.restore(step, args=items)
-        return restored[_STATE], restored[_META], step
+        found = restored[_STATE]
+        if frozen is not None:
+            found = dataclasses.replace(found, frozen=self._restore_frozen(frozen))
+        return found, restored[_META], step
 
-    def _check_shapes(self, abstract: PyTree, step: int) -> None:
+    def _restore_frozen(self, abstract: PyTree) -> PyTree:
+        if not self._frozen.exists():
+            raise InputError(
+                f"{self._frozen} is gone: the frozen parameters that this run needs; "
+                "put it back, or train again in another --run-dir"
+            )
+        with ocp.StandardCheckpointer() as reader:
+            saved = dict(reader.metadata(self._frozen).item_metadata)
+            self._check_shapes(saved, abstract, str(self._frozen))
+            return reader.restore(self._frozen, abstract)
+
+    def _check_shapes(self, metadata: PyTree, abstract: PyTree, name: str) -> None:
         """Say in lines what differs; Orbax would answer with pages."""
-        metadata = self._manager.item_metadata(step)[_STATE]
-        if metadata is None:
+        if not metadata:
             return
-        saved = {k: tuple(v.shape) for k, v in flat_paths(dict(metadata)).items()}
+        saved = {k: tuple(v.shape) for k, v in flat_paths(metadata).items()}
         # Orbax stores dataclasses as dictionaries: the paths are alike.
         wanted = {k: _stored_shape(v) for k, v in flat_paths(abstract).items()}
         wrong = [
@@ -131,8 +168,8 @@ class Checkpoints:
         if wrong:
             more = [f"  and {len(wrong) - 10} more"] if len(wrong) > 10 else []
             raise InputError(
-                f"the checkpoint of step {step} in {self._manager.directory} does "
-                "not fit this model:\n" + "\n".join(wrong[:10] + more)
+                f"the checkpoint of {name} does not fit this model:\n"
+                + "\n".join(wrong[:10] + more)
             )
 
     def wait(self) -> None:
@@ -150,6 +187,14 @@ class Checkpoints:
         self.close()
 
 
+def _split(state: PyTree) -> tuple[PyTree, PyTree]:
+    """Return a state without what it holds frozen, and that (None: nothing)."""
+    frozen = getattr(state, _FROZEN, None)
+    if frozen is None:
+        return state, None
+    return dataclasses.replace(state, frozen=None), frozen
+
+
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
@@ -160,43 +205,76 @@ def _stored_shape(leaf: Any) -> tuple[int, ...]:
     return tuple(leaf.shape)
 
 
-def load_params(folder: str | pathlib.Path, *, name: str = "") -> PyTree:
-    """Read one part of a run's best (else newest) state, to use it elsewhere.
+def load_params(
+    folder: str | pathlib.Path, *, name: str = "", step: At | int = "best"
+) -> PyTree:
+    """Read one part of a saved state of a run, to use it elsewhere.
 
     Args:
         folder: A run folder, as printed at the end of a run.
-        name: Which field of the state: `params`, `ema`, `model_state`. By default
-            the average of the parameters if one was kept, else `params`.
+        name: Which field of the state: `params`, `ema`, `model_state`, `frozen`; of a
+            player `generator/params`. By default the average of the parameters if one
+            was kept, else `params`, or those of the generator.
+        step: Which state: the `best` by the run's own measure (the last where none was
+            measured), the `last`, or that of a step.
 
     Returns:
         Nested dictionaries of NumPy arrays.
 
     Raises:
-        InputError: If the folder holds no checkpoint or the state no such part.
+        InputError: If the folder holds no such checkpoint or the state no such part.
     """
     path = pathlib.Path(folder).absolute() / "checkpoints"
     if not path.is_dir():
         raise InputError(f"no checkpoints in {folder}; give a run folder")
-    with Checkpoints(path) as checkpoints:
-        step = checkpoints.best_step()
-        step = checkpoints.latest_step() if step is None else step
-        if step is None:
-            raise InputError(f"no complete checkpoint in {path}")
     with ocp.PyTreeCheckpointer() as reader:
-        saved = dict(reader.metadata(path / str(step) / _STATE).item_metadata)
-        if not name:
-            name = "params" if saved.get("ema") is None else "ema"
-        if saved.get(name) is None:
-            held = ", ".join(key for key, value in saved.items() if value is not None)
-            raise InputError(f"the state in {path} has no {name!r}; it has {held}")
-        wanted = {name: saved[name]}
+        if name == _FROZEN:
+            file, parts = path.with_name(_FROZEN), []
+            if not file.is_dir():
+                raise InputError(f"the run in {folder} has no frozen parameters")
+        else:
+            file, parts = path / str(_find_step(path, step)) / _STATE, name.split("/")
+        saved = dict(reader.metadata(file).item_metadata)
+        if parts == [""]:
+            parts = _evaluated(saved)
+        part: Any = saved
+        for key in parts:
+            if not isinstance(part, Mapping) or part.get(key) is None:
+                held = ", ".join(key for key, leaf in saved.items() if leaf is not None)
+                raise InputError(f"the state in {path} has no {name!r}; it has {held}")
+            part = part[key]
+        wanted = functools.reduce(lambda tree, key: {key: tree}, parts[::-1], part)
         as_numpy = jax.tree.map(
             lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
         )
         restored = reader.restore(
-            path / str(step) / _STATE,
+            file,
             args=ocp.args.PyTreeRestore(
                 wanted, restore_args=as_numpy, partial_restore=True
             ),
         )
-    return restored[name]
+    return functools.reduce(lambda tree, key: tree[key], parts, restored)
+
+
+def _evaluated(saved: Mapping[str, Any]) -> list[str]:
+    """Return where the parameters to evaluate with lie in a state."""
+    if saved.get("ema") is not None:
+        return ["ema"]
+    return ["generator", "params"] if "generator" in saved else ["params"]
+
+
+def _find_step(path: pathlib.Path, step: At | int) -> int:
+    with Checkpoints(path, read_only=True) as checkpoints:
+        saved = checkpoints.all_steps()
+        chosen: int | None
+        if step == "best" and checkpoints.best_step() is not None:
+            chosen = checkpoints.best_step()
+        elif step in ("best", "last"):
+            chosen = checkpoints.latest_step()
+        else:
+            chosen = step if step in saved else None
+    if chosen is None:
+        there = ", ".join(map(str, saved)) or "none"
+        wanted = "complete checkpoint" if step in ("best", "last") else f"step {step}"
+        raise InputError(f"no {wanted} in {path}; saved steps: {there}")
+    return chosen

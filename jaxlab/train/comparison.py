@@ -2,20 +2,36 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from jaxlab.plots.curves import compared_curves
-from jaxlab.train.run_folder import RunFolder, read_metrics
+from jaxlab.train.loop import Fitted
+from jaxlab.train.run_files import read_metrics
+from jaxlab.train.run_folder import RunFolder
 
-__all__ = ["train_all"]
+__all__ = ["Trained", "train_all"]
 
 C = TypeVar("C")
+
+
+class Trained(NamedTuple):
+    """One run of several.
+
+    Attributes:
+        metrics: Its final metrics.
+        facts: What else belongs in its summary.
+        fitted: What `fit` did.
+    """
+
+    metrics: dict[str, float]
+    facts: dict[str, Any]
+    fitted: Fitted
 
 
 def train_all(
     run: RunFolder,
     configs: Mapping[str, C],
-    train: Callable[[C, RunFolder], tuple[dict[str, float], dict[str, Any]]],
+    train: Callable[[C, RunFolder], Trained],
     metric: str,
 ) -> list[dict[str, Any]]:
     """Train several configurations, each in a folder of its own below that of a run.
@@ -25,13 +41,13 @@ def train_all(
     Args:
         run: The run that they are parts of.
         configs: Configurations by name, with a field `run` as `RunFolder` wants it.
-        train: Trains one, and gives its metrics and other facts.
+        train: Trains one, and returns its metrics, other facts, and what `fit` did.
         metric: What to draw, such as `valid/loss`.
 
     Returns:
         By configuration its `name`, facts, metrics and `seconds` of training.
     """
-    rows, run.was_finished = [], True
+    rows = []
     for name, config in configs.items():
         options = config.run  # type: ignore[attr-defined]
         options = dataclasses.replace(options, run_dir=str(run.path / name))
@@ -39,12 +55,10 @@ def train_all(
         with RunFolder(
             run.experiment, alone, free=run.free, resume_path=run.path
         ) as part:
-            metrics, facts = train(alone, part)
-            part.finish(metrics, **facts)
-            seconds = part.work["training_seconds"]
-        rows.append({"name": name, **facts, **metrics, "seconds": seconds})
-        run.was_finished &= part.was_finished
-        run.earlier_seconds += part.earlier_seconds
+            metrics, facts, fitted = train(alone, part)
+            part.finish(metrics, fitted.facts | facts)
+            run.count_earlier(part)
+        rows.append({"name": name, **facts, **metrics, "seconds": fitted.seconds})
     logged = {name: read_metrics(run.path / name) for name in configs}
     compared_curves(run.path, logged, metric)
     return rows

@@ -1,5 +1,6 @@
 """Compile a step for a mesh: by `jit` (the engine), or by `pmap` (a thin adapter)."""
 
+import dataclasses
 import functools
 import inspect
 from typing import Any, Literal, TypeAlias
@@ -10,13 +11,46 @@ from jax.sharding import PartitionSpec as P
 
 from jaxlab.core.batch import Rows, materialize
 from jaxlab.core.errors import InputError
-from jaxlab.core.mesh import shard_batch
+from jaxlab.core.mesh import make_mesh, shard_batch
 from jaxlab.core.typing import Batch, Metrics, PyTree
 from jaxlab.train.step import Step
 
-__all__ = ["Engine", "compile_step", "pmap_step"]
+__all__ = ["Engine", "EngineName", "compile_step", "make_engine", "pmap_step"]
 
-Engine: TypeAlias = Literal["jit", "pmap"]
+EngineName: TypeAlias = Literal["jit", "pmap"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """The devices of a run, and how its steps are compiled for them.
+
+    Attributes:
+        mesh: The devices by axis.
+        name: `jit`, or `pmap` for code bases that still speak it.
+    """
+
+    mesh: Mesh
+    name: EngineName = "jit"
+
+    def compile(self, step: Step, state: PyTree, *, donate: bool = True) -> Step:
+        """Compile a step; see `compile_step` and `pmap_step`."""
+        if self.name == "pmap":
+            return pmap_step(step, self.mesh)
+        return compile_step(step, state, self.mesh, donate=donate)
+
+
+def make_engine(mesh: str, name: EngineName = "jit", *, batch_size: int = 0) -> Engine:
+    """Make the engine that a command line asks for.
+
+    Args:
+        mesh: Devices by axis, such as `data=2,fsdp=4`; empty: all on `data`.
+        name: See `Engine`.
+        batch_size: Rows of a batch, which the devices must be able to share; 0: any.
+
+    Raises:
+        InputError: If there are no such devices, or they cannot share a batch.
+    """
+    return Engine(make_mesh(mesh, batch_size=batch_size), name)
 
 
 def _gathering(step: Step) -> Step:
@@ -34,7 +68,6 @@ def compile_step(
     mesh: Mesh,
     *,
     donate: bool = True,
-    engine: Engine = "jit",
 ) -> Step:
     """Jit a step once: shardings pinned, batch gathered inside, state donated.
 
@@ -44,14 +77,11 @@ def compile_step(
         mesh: The mesh; the batch is split over it, metrics are copied to all of it.
         donate: Reuse the memory of the old state for the new one. The old state must
             not be used again; pass False in a notebook to keep it.
-        engine: `pmap` hands over to `pmap_step`.
 
     Returns:
         A step that takes host or device batches, `Rows` among them. Its attribute
         `jitted` is the compiled function, to count compilations or read costs.
     """
-    if engine == "pmap":
-        return pmap_step(step, mesh)
     # Pinned, since else scalars made on one device come back on the mesh, and the
     # second call compiles again.
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)

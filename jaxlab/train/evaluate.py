@@ -1,7 +1,7 @@
 """Exact evaluation: every example once, padding masked, means in float64."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import jax
@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxlab.core.batch import materialize
 from jaxlab.core.mesh import shard_batch
 from jaxlab.core.typing import Array, Batch, PyTree
+from jaxlab.data.batches import Source, evaluation_batches
 
 __all__ = ["PerExample", "make_collector", "means", "once_per_state", "token_means"]
 
@@ -41,22 +42,23 @@ def once_per_state(
 
 
 def make_collector(
-    per_example: PerExample, batches: Callable[[], Iterable[Batch]], mesh: Mesh
+    per_example: PerExample, source: Source, mesh: Mesh, *, batch_size: int = 256
 ) -> Callable[[PyTree], dict[str, np.ndarray]]:
     """Make a function that runs `per_example` over a whole data set.
 
     Args:
         per_example: Computes values per example, not means, so that any statistic of
             the data set is exact: `{"loss": ..., "correct": ..., "prediction": ...}`.
-        batches: Gives the batches of the data set, each a pair `(batch, size)`: of the
-            rows, the first `size` are examples and the rest is padding.
+        source: The data set.
         mesh: The mesh of the state.
+        batch_size: Examples at a time, rounded up to what the mesh can split.
 
     Returns:
         A function of the state that gives the values of all examples, in order, as
         NumPy arrays; `float(values["correct"].mean())` is the accuracy. Asked again
         for the state of the last call, it answers at once.
     """
+    batches = evaluation_batches(source, batch_size, mesh)
     compiled = jax.jit(lambda state, batch: per_example(state, materialize(batch)))
 
     @once_per_state

@@ -29,6 +29,7 @@ def launch(
     *,
     smoke: C,
     recipes: Mapping[str, C] | None = None,
+    by_data: Mapping[str, str] | None = None,
     description: str = "",
 ) -> None:
     """Run an experiment from the command line.
@@ -42,12 +43,18 @@ def launch(
         main: Takes the configuration.
         config: The defaults; its field `run` is a `RunOptions`.
         smoke: What `--smoke` starts from.
-        recipes: Other defaults, chosen by the value of `--data`.
+        recipes: Other defaults, by the name that `--recipe` chooses them with.
+        by_data: See `parse`.
         description: Text above the flags in `--help`; its first line is the title.
     """
     program = f"python -m {_module(main)}"
     chosen = parse(
-        config, smoke=smoke, recipes=recipes, program=program, description=description
+        config,
+        smoke=smoke,
+        recipes=recipes,
+        by_data=by_data,
+        program=program,
+        description=description,
     )
     try:
         keep_freed_memory()
@@ -72,6 +79,7 @@ def parse(
     *,
     smoke: C,
     recipes: Mapping[str, C] | None = None,
+    by_data: Mapping[str, str] | None = None,
     program: str = "",
     description: str = "",
     args: list[str] | None = None,
@@ -81,8 +89,9 @@ def parse(
     Args:
         config: The defaults.
         smoke: The defaults under `--smoke`.
-        recipes: The defaults under `--data NAME`, by name; `*` is any name that is not
-            among them.
+        recipes: The defaults under `--recipe NAME`, by name.
+        by_data: The recipe of a value of `--data` where no `--recipe` is given; `*` is
+            that of any other value. By default data choose the recipe of their name.
         program: How the program is called.
         description: Text above the flags in `--help`.
         args: The flags; by default, the process's.
@@ -91,21 +100,24 @@ def parse(
         The defaults, changed by the flags.
     """
     args = list(sys.argv[1:] if args is None else args)
-    default = config
     recipes = dict(recipes or {})
-    data = _value_of("--data", args)
-    if data is not None:
-        default = recipes.get(data, recipes.get("*", config))
-    if "--smoke" in args:
-        args.remove("--smoke")
-        default = smoke
+    by_data = {name: name for name in recipes} if by_data is None else by_data
+    data, recipe = _value_of("--data", args), _take("--recipe", args)
+    is_smoke = "--smoke" in args
+    args = [arg for arg in args if arg != "--smoke"]
+    if recipe is not None and is_smoke:
+        _fail("--recipe and --smoke are both a start; give one of them", 2)
+    if recipe is None and data is not None:
+        recipe = by_data.get(data, by_data.get("*"))
+    elif recipe is not None and recipe not in recipes:
+        known = ", ".join(recipes) or "none"
+        _fail(f"--recipe {recipe!r} is not known; this experiment has: {known}", 2)
+    default = smoke if is_smoke else config if recipe is None else recipes[recipe]
     hint = "--smoke starts from a tiny run of seconds instead."
-    named = [name for name in recipes if name != "*"]
-    if named:
-        others = " or any other" if "*" in recipes else ""
+    if recipes:
         hint += (
-            f" --data {', '.join(named)}{others}: with settings of its own, which "
-            "--help after it shows."
+            f" --recipe {' | '.join(recipes)}: other settings, which --help after it "
+            "shows. --data chooses a recipe too."
         )
     # Single line breaks are lost in the help: give commands a paragraph each.
     text = re.sub(r"\n+ *(?=python )", "\n\n", description.strip())
@@ -126,13 +138,27 @@ def parse(
 
 
 def _value_of(flag: str, args: list[str]) -> str | None:
-    """Give what follows a flag, the last time that it is given."""
+    """Return what follows a flag, the last time that it is given."""
     found = None
     for arg, following in itertools.zip_longest(args, args[1:]):
         if arg == flag:
             found = following
         elif arg.startswith(f"{flag}="):
             found = arg.partition("=")[2]
+    return found
+
+
+def _take(flag: str, args: list[str]) -> str | None:
+    """Return what follows a flag, and take both out of the arguments."""
+    found = None
+    for place in reversed(range(len(args))):
+        name, is_joined, value = args[place].partition("=")
+        if name == flag:
+            if not is_joined and place + 1 == len(args):
+                _fail(f"{flag} needs a value; --help lists all flags", 2)
+            width = 1 if is_joined else 2
+            found = found or (value if is_joined else args[place + 1])
+            del args[place : place + width]
     return found
 
 

@@ -1,5 +1,6 @@
 """The loop: run a step until the end, log, evaluate, save, stop in good order."""
 
+import dataclasses
 import math
 import pathlib
 import time
@@ -10,7 +11,6 @@ import jax
 import numpy as np
 
 from jaxlab.core.batch import Rows
-from jaxlab.core.distributed import is_main_process
 from jaxlab.core.errors import InputError
 from jaxlab.core.progress import Progress, make_progress
 from jaxlab.core.pytree import flat_paths
@@ -18,10 +18,11 @@ from jaxlab.core.typing import Batch, Metrics, PyTree
 from jaxlab.plots.curves import learning_curves
 from jaxlab.train.checkpoint import Checkpoints
 from jaxlab.train.interrupts import Interrupted, Interrupts
-from jaxlab.train.run_folder import RunFolder, read_metrics
+from jaxlab.train.run_files import read_metrics
+from jaxlab.train.run_folder import RunFolder
 from jaxlab.train.step import Step
 
-__all__ = ["Batches", "NonFiniteError", "fit"]
+__all__ = ["Batches", "Fitted", "NonFiniteError", "fit"]
 
 # The batches of a run from a given step on: a pure function of (seed, step).
 Batches: TypeAlias = Callable[[int], Iterator[Batch]]
@@ -40,6 +41,34 @@ class NonFiniteError(FloatingPointError):
         self.step, self.folder = step, folder
 
 
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What `fit` did.
+
+    Attributes:
+        state: The last state.
+        steps: Updates of the whole run, sessions before this one included.
+        examples: Examples that these updates saw.
+        seconds: Seconds of training, evaluations left out, over all sessions.
+        was_finished: Whether an earlier session had made all updates.
+    """
+
+    state: PyTree
+    steps: int
+    examples: int
+    seconds: float
+    was_finished: bool
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The figures for a run's summary."""
+        return {
+            "steps": self.steps,
+            "examples": self.examples,
+            "training_seconds": self.seconds,
+        }
+
+
 def fit(
     step: Step,
     state: PyTree,
@@ -53,7 +82,7 @@ def fit(
     best: str = "",
     is_done: Callable[[PyTree], bool] | None = None,
     held_out: str = "test",
-) -> PyTree:
+) -> Fitted:
     """Train from the newest checkpoint of the run, or from `state`, to the last step.
 
     Knows nothing of networks and losses: `state` is any pytree of arrays and `step`
@@ -77,7 +106,7 @@ def fit(
         held_out: Name of the held-out set, if it is not `test`.
 
     Returns:
-        The last state. The run folder then holds its learning curves.
+        The last state, and what it took. The run folder then holds its learning curves.
 
     Raises:
         InputError: If there are no steps to make.
@@ -88,79 +117,75 @@ def fit(
     if steps < 1:
         raise InputError(f"steps {steps} must be at least 1")
     loop = _Loop(
-        *(step, batches, steps, batch_size, run, evaluate, eval_every, best, is_done),
-        held_out,
+        step=step,
+        batches=batches,
+        steps=steps,
+        batch_size=batch_size,
+        run=run,
+        evaluate=evaluate,
+        eval_every=eval_every,
+        best_name=best.removeprefix("-"),
+        best_sign=-1.0 if best.startswith("-") else 1.0,
+        is_done=is_done or (lambda state: False),
+        held_out=held_out,
+        abstract=jax.tree.map(_abstract, state),
     )
-    return loop.run(state)
+    state, start = loop.resume(state)
+    was_finished = start >= loop.steps
+    progress = make_progress(start, loop.steps, batch_size, visible=run.is_visible)
+    if start:
+        progress.say(f"resumed from step {start} in {run.path}")
+    stream = batches(start)
+    try:
+        with Interrupts() as interrupts:
+            state = loop.train(state, start, stream, progress, interrupts)
+    finally:
+        progress.close()
+        if hasattr(stream, "close"):
+            stream.close()  # ends worker processes
+    learning_curves(run.path, read_metrics(run.path))
+    seconds = round(loop.training_seconds(), 3)
+    return Fitted(state, loop.steps, loop.steps * batch_size, seconds, was_finished)
 
 
+@dataclasses.dataclass
 class _Loop:
-    def __init__(
-        self,
-        step: Step,
-        batches: Batches,
-        steps: int,
-        batch_size: int,
-        run: RunFolder,
-        evaluate: Callable[[PyTree], dict[str, float]] | None,
-        eval_every: int,
-        best: str,
-        is_done: Callable[[PyTree], bool] | None,
-        held_out: str,
-    ) -> None:
-        self.step, self.batches, self.steps = step, batches, steps
-        self.is_done = is_done or (lambda state: False)
-        self.run_folder, self.evaluate, self.eval_every = run, evaluate, eval_every
-        self.best_name = best.removeprefix("-")
-        self.best_sign = -1.0 if best.startswith("-") else 1.0
-        self.batch_size, self.held_out = batch_size, held_out
-        self.pending: list[Metrics] = []  # of the last updates, still on the device
-        self.sums: dict[str, float] = {}  # of the row that is being collected
-        self.count = 0
-        self.earlier_seconds = 0.0  # of training, in the sessions before this one
-        self.since = time.perf_counter()
+    """The arguments of `fit`, and what changes while it runs."""
 
-    def run(self, state: PyTree) -> PyTree:
-        self.abstract = jax.tree.map(_abstract, state)
-        state, start = self._resume(state)
-        progress = make_progress(
-            start, self.steps, self.batch_size, visible=is_main_process()
-        )
-        if start:
-            progress.say(f"resumed from step {start} in {self.run_folder.path}")
-        stream = self.batches(start)
-        try:
-            with Interrupts() as interrupts:
-                state = self._train(state, start, stream, progress, interrupts)
-        finally:
-            progress.close()
-            if hasattr(stream, "close"):
-                stream.close()  # ends worker processes
-        learning_curves(self.run_folder.path, read_metrics(self.run_folder.path))
-        self.run_folder.work = {
-            "steps": self.steps,
-            "examples": self.steps * self.batch_size,
-            "training_seconds": round(self._training_seconds(), 3),
-        }
-        return state
+    step: Step
+    batches: Batches
+    steps: int
+    batch_size: int
+    run: RunFolder
+    evaluate: Callable[[PyTree], dict[str, float]] | None
+    eval_every: int
+    best_name: str
+    best_sign: float
+    is_done: Callable[[PyTree], bool]
+    held_out: str
+    abstract: PyTree  # the shapes and shardings of a state
+    pending: list[Metrics] = dataclasses.field(default_factory=list)  # on the device
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)  # of the next row
+    count: int = 0  # updates in it
+    earlier_seconds: float = 0.0  # of training, in the sessions before this one
+    since: float = dataclasses.field(default_factory=time.perf_counter)
 
-    def _resume(self, state: PyTree) -> tuple[PyTree, int]:
-        saved = self.run_folder.checkpoints
+    def resume(self, state: PyTree) -> tuple[PyTree, int]:
+        """Return the state to go on from, and its step."""
+        saved = self.run.checkpoints
         if saved.latest_step() is None:
-            self.run_folder.resume_metrics(0)
+            self.run.resume(0)
             saved.save(0, state, self._meta())  # a NaN can be replayed from here
             return state, 0
         state, meta, start = saved.restore(self.abstract)
         self.sums, self.count = meta["sums"], meta["count"]
         self.earlier_seconds = meta["training_seconds"]
-        self.run_folder.earlier_seconds = meta["total_seconds"]
         if start and self.is_done(state):
             self.steps = start
-        self.run_folder.was_finished = start >= self.steps
-        self.run_folder.resume_metrics(start)
+        self.run.resume(start, meta["total_seconds"])
         return state, start
 
-    def _train(
+    def train(
         self,
         state: PyTree,
         start: int,
@@ -168,7 +193,8 @@ class _Loop:
         progress: Progress,
         interrupts: Interrupts,
     ) -> PyTree:
-        options = self.run_folder.options
+        """Make the updates that are left."""
+        options = self.run.options
         self.since = time.perf_counter()
         for done in range(start + 1, self.steps + 1):
             try:
@@ -207,10 +233,10 @@ class _Loop:
         return done == self.steps
 
     def _agree(self, received: int | None, done: int) -> int:
-        """Give the signal to stop for, the same on all processes."""
+        """Return the signal to stop for, the same on all processes."""
         if jax.process_count() == 1:
             return received or 0
-        if done % self.run_folder.options.log_every:
+        if done % self.run.options.log_every:
             return 0  # asking the others each step would be slow
         from jax.experimental import multihost_utils
 
@@ -235,9 +261,9 @@ class _Loop:
             name if "/" in name else f"train/{name}": total / self.count
             for name, total in self.sums.items()
         }
-        row["seconds"] = round(self._training_seconds(), 3)
+        row["seconds"] = round(self.training_seconds(), 3)
         self.sums, self.count = {}, 0
-        self.run_folder.log(done, row)
+        self.run.log(done, row)
         progress.log(row)
 
     def _evaluate(self, done: int, state: PyTree, progress: Progress) -> None:
@@ -248,7 +274,7 @@ class _Loop:
         values = self.evaluate(state)
         self.since += time.perf_counter() - before  # not training time
         row = {f"{self.held_out}/{name}": float(v) for name, v in values.items()}
-        self.run_folder.log(done, row)
+        self.run.log(done, row)
         text = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
         progress.say(f"step {done}/{self.steps}  {text}")
         score = self.best_sign * values[self.best_name] if self.best_name else None
@@ -256,25 +282,26 @@ class _Loop:
 
     def _save(self, done: int, state: PyTree, score: float | None = None) -> None:
         self._fetch(done)
-        self.run_folder.checkpoints.save(done, state, self._meta(), score)
+        self.run.checkpoints.save(done, state, self._meta(), score)
 
     def _stop(self, done: int, signum: int) -> NoReturn:
-        self.run_folder.checkpoints.wait()
+        self.run.checkpoints.wait()
         raise Interrupted(
             f"stopped after step {done} of {self.steps} and saved it; the same command "
-            f"with --run-dir {self.run_folder.resume_path} goes on from there",
+            f"with --run-dir {self.run.resume_path} goes on from there",
             signum,
         )
 
-    def _training_seconds(self) -> float:
+    def training_seconds(self) -> float:
+        """Return the seconds of training so far, over all sessions."""
         return self.earlier_seconds + time.perf_counter() - self.since
 
     def _meta(self) -> dict[str, Any]:
         return {
             "sums": dict(self.sums),  # a copy: it is written while training goes on
             "count": self.count,
-            "training_seconds": self._training_seconds(),
-            "total_seconds": self.run_folder.total_seconds(),
+            "training_seconds": self.training_seconds(),
+            "total_seconds": self.run.total_seconds(),
         }
 
     def _stop_non_finite(self, offending: int, values: dict[str, float]) -> None:
@@ -283,11 +310,11 @@ class _Loop:
         The bad update has overwritten the state; but a run is a pure function of its
         seed, so the newest checkpoint can be replayed up to it.
         """
-        state, _, start = self.run_folder.checkpoints.restore(self.abstract)
+        state, _, start = self.run.checkpoints.restore(self.abstract)
         stream = self.batches(start)
         for _ in range(start, offending):
             state, _ = self.step(state, next(stream))
-        folder = self.run_folder.path / f"non_finite_{offending}"
+        folder = self.run.path / f"non_finite_{offending}"
         with Checkpoints(folder / "checkpoints") as kept:
             kept.save(offending, state, {"metrics": values})
         name = "batch" if jax.process_count() == 1 else f"batch_{jax.process_index()}"

@@ -1,7 +1,6 @@
 """The folder of a run: its configuration, metrics, checkpoints, pictures, summary."""
 
 import concurrent.futures
-import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -11,45 +10,34 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import jax
 
 from jaxlab.core.distributed import is_main_process
 from jaxlab.core.errors import InputError
+from jaxlab.core.recorded import Recorded
 from jaxlab.train.checkpoint import Checkpoints
-from jaxlab.train.engine import Engine
+from jaxlab.train.run_files import (
+    FORMAT,
+    NETWORK_FILE,
+    as_json,
+    difference,
+    read_config,
+    read_metrics,
+    write_json,
+    write_text,
+)
 
 try:
     import fcntl
 except ImportError:  # no advisory locks on Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["RunFolder", "RunOptions", "read_metrics"]
+__all__ = ["RunFolder"]
 
 _PACKAGES = ("jaxlab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-@dataclasses.dataclass(frozen=True)
-class RunOptions:
-    """Where and how a run runs, not what it computes: free to differ on resume."""
-
-    run_dir: str = ""
-    """Run folder; the same again resumes. Empty: runs/EXPERIMENT/TIME"""
-    data_dir: str = ""
-    """Folder of the data. Empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets"""
-    mesh: str = ""
-    """Devices by axis, as data=2,fsdp=4. Empty: all on data"""
-    stream_workers: int | None = None
-    """Processes that stream the data; 0: this one; None: none, if it fits the device"""
-    engine: Engine = "jit"
-    """jit, or pmap: data parallel through the older interface"""
-    distributed: str = ""
-    """Join the processes of a cluster: auto, or HOST:PORT,PROCESSES,INDEX"""
-    log_every: int = 20
-    """Updates between two rows of metrics"""
-    save_every: int = 1000
-    """Updates between two checkpoints, beside those at evaluations"""
 
 
 class RunFolder:
@@ -67,6 +55,8 @@ class RunFolder:
         *,
         free: tuple[str, ...] = (),
         resume_path: str | pathlib.Path = "",
+        is_visible: bool = True,
+        waits: bool = False,
     ) -> None:
         """Open or make the folder of a run.
 
@@ -77,6 +67,8 @@ class RunFolder:
             free: Fields that may differ when the run is resumed, since they say what
                 happens after training.
             resume_path: What `--run-dir` must name to resume, if it is not this folder.
+            is_visible: Whether to tell what happens, on one process.
+            waits: Wait for another process that has the folder open.
 
         Raises:
             InputError: If the folder holds another run, or is in use.
@@ -87,10 +79,10 @@ class RunFolder:
         self.path = self._choose_path(self.options.run_dir)
         self.resume_path = pathlib.Path(resume_path or self.path)
         self.free = free
-        self.earlier_seconds = 0.0  # of the sessions before this one
-        self.was_finished = False  # before this session
+        self.is_visible = is_visible and self._is_main
+        self._earlier_seconds = 0.0  # of the sessions before this one
         self._check_folder()
-        self._lock = self._take_lock() if self._is_main else None
+        self._lock = self._take_lock(waits) if self._is_main else None
         try:
             self._check_config(config)
         except InputError:
@@ -103,7 +95,6 @@ class RunFolder:
         self._events = concurrent.futures.ThreadPoolExecutor(max_workers=1)
         self._written: concurrent.futures.Future[None] | None = None
         self._board_start = 0
-        self.work: dict[str, Any] = {}  # what the loop did, over all sessions
 
     def _choose_path(self, run_dir: str) -> pathlib.Path:
         if run_dir:
@@ -139,11 +130,11 @@ class RunFolder:
                 "--run-dir"
             )
 
-    def _take_lock(self) -> TextIO:
+    def _take_lock(self, waits: bool) -> TextIO:
         lock = (self.path / ".lock").open("w")
         try:
             if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         except OSError:
             lock.close()
             raise InputError(
@@ -153,16 +144,16 @@ class RunFolder:
         return lock
 
     def _check_config(self, config: Any) -> None:
-        wanted = _as_json(config)
+        wanted = as_json(config)
         file = self.path / "config.json"
         if file.exists():
-            found = json.loads(file.read_text())
-            if found["experiment"] != self.experiment:
+            experiment, found = read_config(self.path)
+            if experiment != self.experiment:
                 raise InputError(
-                    f"run folder {self.path} belongs to {found['experiment']}, not "
+                    f"run folder {self.path} belongs to {experiment}, not "
                     f"{self.experiment}; give another --run-dir"
                 )
-            different = _difference(found["config"], wanted, self.free)
+            different = difference(found, wanted, self.free)
             if different:
                 raise InputError(
                     f"run folder {self.path} holds another run: "
@@ -170,16 +161,60 @@ class RunFolder:
                     "another --run-dir"
                 )
         elif self._is_main:
-            _write_json(file, {"experiment": self.experiment, "config": wanted})
+            whole = {"format": FORMAT, "experiment": self.experiment, "config": wanted}
+            write_json(file, whole)
 
-    def resume_metrics(self, step: int) -> None:
-        """Drop the rows after `step`, which will be computed again."""
-        self._board_start = step
+    def write_network(
+        self,
+        network: Recorded[Any],
+        *,
+        preprocessing: Mapping[str, Any] | None = None,
+        class_names: Sequence[str] = (),
+        vocabulary: str = "",
+    ) -> None:
+        """Write `network.json`: what `jaxlab.evals.open_run` makes the network of.
+
+        Args:
+            network: Made by `record`.
+            preprocessing: How data become the network's inputs, as JSON data.
+            class_names: Names of the classes, in the order of the logits.
+            vocabulary: Name of the vocabulary's file in this folder.
+
+        Raises:
+            InputError: If the run was begun with another network: its data changed.
+        """
+        wanted = {
+            "maker": network.maker,
+            "fields": network.fields,
+            "preprocessing": dict(preprocessing or {}),
+            "class_names": list(class_names),
+            "vocabulary": vocabulary,
+        }
+        wanted = json.loads(json.dumps(wanted))  # tuples become lists, as in the file
+        file = self.path / NETWORK_FILE
+        if file.exists():
+            different = difference(json.loads(file.read_text()), wanted)
+            if different:
+                raise InputError(
+                    f"run folder {self.path} was begun with other data or another "
+                    f"network: {'; '.join(different)}. Give another --run-dir"
+                )
+        elif self._is_main:
+            write_json(file, wanted)
+
+    def resume(self, step: int, seconds: float = 0.0) -> None:
+        """Go on after a step: drop the rows of later ones, which will be made again.
+
+        Args:
+            step: The last update that counts.
+            seconds: What `total_seconds` was then.
+        """
+        self._board_start, self._earlier_seconds = step, seconds
         file = self.path / "metrics.jsonl"
         if not self._is_main or not file.exists():
             return
         kept = [row for row in read_metrics(self.path) if row["step"] <= step]
-        _write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
+        write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Append a row to `metrics.jsonl` and to the TensorBoard events."""
@@ -204,25 +239,33 @@ class RunFolder:
 
     def say(self, text: str) -> None:
         """Print a line, on one process."""
-        if self._is_main:
+        if self.is_visible:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder at once, on one process."""
         if self._is_main:
-            _write_text(self.path / name, text)
+            write_text(self.path / name, text)
 
     def total_seconds(self) -> float:
-        """Give the seconds of all sessions since the folder was opened first."""
-        return self.earlier_seconds + time.perf_counter() - self._started
+        """Return the seconds of all sessions since the folder was opened first."""
+        return self._earlier_seconds + time.perf_counter() - self._started
 
-    def finish(self, metrics: dict[str, float], **facts: Any) -> dict[str, float]:
+    def count_earlier(self, part: "RunFolder") -> None:
+        """Count the earlier sessions of a run below this one among one's own."""
+        self._earlier_seconds += part._earlier_seconds
+
+    def finish(
+        self, metrics: dict[str, float], facts: Mapping[str, Any]
+    ) -> dict[str, float]:
         """Write `summary.json`, and print the result and where everything lies.
+
+        The summary of a run that was finished before is left as it is.
 
         Args:
             metrics: The final metrics by name.
-            facts: More that belongs in the summary.
+            facts: More that belongs in the summary, such as `Fitted.facts`.
 
         Returns:
             `metrics`.
@@ -232,7 +275,6 @@ class RunFolder:
             "experiment": self.experiment,
             "metrics": metrics,
             **facts,
-            **self.work,
             "total_seconds": round(self.total_seconds(), 3),
             "command": " ".join(sys.orig_argv),
             "device": f"{device.device_kind} x {jax.device_count()}",
@@ -244,8 +286,8 @@ class RunFolder:
         if self._written is not None:
             self._written.result()
         file = self.path / "summary.json"
-        if self._is_main and not (self.was_finished and file.exists()):
-            _write_json(file, summary)
+        if self._is_main and not file.exists():
+            write_json(file, summary)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         pictures = ", ".join(sorted(file.name for file in self.path.glob("*.png")))
         self.say(f"result       {shown}")
@@ -277,43 +319,3 @@ class RunFolder:
             parts = [file for file in self.path.glob("*/config.json")]
             if not parts:  # runs below this one are worth keeping
                 shutil.rmtree(self.path)
-
-
-def read_metrics(folder: str | pathlib.Path) -> list[dict[str, Any]]:
-    """Read the rows of `metrics.jsonl`; a last row cut off by a kill is left out."""
-    rows = []
-    file = pathlib.Path(folder) / "metrics.jsonl"
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
-
-
-def _as_json(config: Any) -> dict[str, Any]:
-    fields = dataclasses.asdict(config)
-    fields["engine"] = fields.pop("run")["engine"]  # pmap draws other dropout
-    return json.loads(json.dumps(fields))  # tuples become lists, as in the file
-
-
-def _difference(
-    found: dict[str, Any], wanted: dict[str, Any], free: tuple[str, ...]
-) -> list[str]:
-    return [
-        f"{name} is {found.get(name, 'absent')} there, "
-        f"{wanted.get(name, 'absent')} here"
-        for name in sorted((found.keys() | wanted.keys()) - set(free))
-        if found.get(name, ...) != wanted.get(name, ...)
-    ]
-
-
-def _write_text(file: pathlib.Path, text: str) -> None:
-    """Replace a file at once, so that a kill leaves the old or the new one."""
-    part = file.with_suffix(file.suffix + ".part")
-    part.write_text(text)
-    part.replace(file)
-
-
-def _write_json(file: pathlib.Path, data: Any) -> None:
-    _write_text(file, json.dumps(data, indent=2) + "\n")

@@ -28,6 +28,8 @@ class TrainState:
         model_state: What the network updates itself (batch statistics, codebooks).
         opt_state: State of the optimiser.
         ema: Exponential moving average of `params`, or None when it is off.
+        frozen: Parameters that a loss reads and nothing changes, such as a teacher's or
+            a first stage's; saved once, beside the checkpoints. None: none.
     """
 
     # Not annotated as arrays: a tree of shapes or shardings has this type too.
@@ -37,6 +39,7 @@ class TrainState:
     model_state: ModelState
     opt_state: PyTree
     ema: Params | None = None
+    frozen: PyTree = None
 
 
 def init_state(
@@ -47,6 +50,7 @@ def init_state(
     *inputs: Any,
     rules: ShardingRules = (),
     ema: bool = False,
+    frozen: PyTree = None,
 ) -> TrainState:
     """Start a run at step 0, laid over a mesh from the start.
 
@@ -58,10 +62,12 @@ def init_state(
         inputs: Example inputs of the network; values do not matter.
         rules: Tensor-parallel rules of the network.
         ema: Keep a moving average, begun at the initial parameters.
+        frozen: Parameters for the loss that nothing changes, laid over the mesh by the
+            same rules.
     """
     inputs = jax.tree.map(jnp.asarray, inputs)
 
-    def init(key: Key[Array, ""]) -> TrainState:
+    def init(key: Key[Array, ""], frozen: PyTree) -> TrainState:
         init_key, step_key = jax.random.split(key)
         params, model_state = model.init(init_key, *inputs)
         return TrainState(
@@ -71,9 +77,10 @@ def init_state(
             model_state=model_state,
             opt_state=optimizer.init(params),
             ema=jax.tree.map(jnp.copy, params) if ema else None,
+            frozen=jax.tree.map(jnp.copy, frozen),  # the state may be donated
         )
 
-    return init_sharded(init, mesh, key, rules=rules)
+    return init_sharded(init, mesh, key, frozen, rules=rules)
 
 
 def eval_params(state: TrainState) -> Params:

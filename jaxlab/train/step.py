@@ -1,7 +1,8 @@
 """One supervised update as a pure function."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,24 +22,69 @@ from jaxlab.core.typing import (
 from jaxlab.train.state import TrainState
 
 __all__ = [
+    "Context",
     "LossFn",
+    "LossResult",
     "Step",
     "average_params",
     "check_ema_decay",
     "interleave",
     "make_train_step",
     "mean_over",
+    "refuse_whole_batch",
     "step_key",
+    "whole_batch",
 ]
 
-# (params, model_state, batch, key) -> (loss, (model_state, metrics)); the loss and the
-# metrics are means over the batch.
-LossFn: TypeAlias = Callable[
-    [Params, ModelState, Batch, Key[Array, ""]],
-    tuple[Scalar, tuple[ModelState, Metrics]],
-]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Context(NamedTuple):
+    """What a loss may use beside parameters and data.
+
+    Attributes:
+        key: Randomness of this call, a function of the run's key and the step.
+        step: Updates made before this one, an int32 scalar: schedules read it.
+        frozen: Parameters of the state that no optimiser moves (a teacher, a first
+            stage), or None.
+    """
+
+    key: Key[Array, ""]
+    step: Array
+    frozen: PyTree = None
+
+
+LossResult: TypeAlias = tuple[Scalar, tuple[ModelState, Metrics]]
+# (params, model_state, batch, context) -> (loss, (model_state, metrics)); the loss and
+# the metrics are means over the batch.
+LossFn: TypeAlias = Callable[[Params, ModelState, Batch, Context], LossResult]
 # The loop knows no more than this of a trainer: any state pytree, any batch.
 Step: TypeAlias = Callable[[PyTree, Batch], tuple[PyTree, Metrics]]
+
+
+def whole_batch(loss_fn: F) -> F:
+    """Mark a loss that is not a mean over rows of losses that each row has alone.
+
+    Such as a contrast of each row with all others, statistics of a codebook, or a mean
+    over tokens where rows have different numbers of them. A step then refuses to cut
+    the batch into parts (`accumulate_steps`) or devices that do not see each other
+    (`pmap`), since the mean of the parts' losses is another loss.
+    """
+    loss_fn.is_whole_batch = True  # type: ignore[attr-defined]
+    return loss_fn
+
+
+def refuse_whole_batch(loss_fn: Callable[..., Any], setting: str, remedy: str) -> None:
+    """Refuse a setting that cuts the batch of a loss marked by `whole_batch`.
+
+    Raises:
+        InputError: If the loss is marked; names the setting and the remedy.
+    """
+    if getattr(loss_fn, "is_whole_batch", False):
+        raise InputError(
+            f"{setting} would average the losses of parts of the batch, but this loss "
+            f"is one of the whole batch; use {remedy}"
+        )
 
 
 def make_train_step(
@@ -54,7 +100,7 @@ def make_train_step(
     `adversarial.make_adversarial_step`.
 
     Args:
-        loss_fn: The loss of an experiment.
+        loss_fn: The loss of an experiment; see `Context` and `whole_batch`.
         optimizer: An optax transformation.
         schedule: If given, its value at each step is logged as `learning_rate`.
         accumulate_steps: Split the batch into so many parts and average their
@@ -69,23 +115,30 @@ def make_train_step(
         gradients, metrics and model state over that mapped axis.
 
     Raises:
-        InputError: If a number is out of range; when called, if `accumulate_steps`
-            does not divide the rows.
+        InputError: If a number is out of range or `loss_fn` needs the whole batch and
+            would not see it; when called, if `accumulate_steps` does not divide the
+            rows.
     """
     if accumulate_steps < 1:
         raise InputError(f"accumulate_steps {accumulate_steps} must be at least 1")
+    if accumulate_steps > 1:
+        setting = f"accumulate_steps {accumulate_steps}"
+        refuse_whole_batch(loss_fn, setting, "accumulate_steps 1")
     check_ema_decay(ema_decay)
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
     def compute(state: TrainState, batch: Batch, key: Key[Array, ""]) -> tuple:
+        context = Context(key, state.step, state.frozen)
         (loss, (model_state, metrics)), grads = grad_fn(
-            state.params, state.model_state, batch, key
+            state.params, state.model_state, batch, context
         )
         return grads, model_state, {"loss": loss, **metrics}
 
     def step(
         state: TrainState, batch: Batch, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
+        if axis_name is not None:
+            refuse_whole_batch(loss_fn, "engine 'pmap'", "--engine jit")
         key = step_key(state, axis_name)
         if accumulate_steps == 1:
             results = compute(state, batch, key)
@@ -99,17 +152,15 @@ def make_train_step(
             metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return (
-            TrainState(
-                step=state.step + 1,
-                key=state.key,
-                params=params,
-                model_state=model_state,
-                opt_state=opt_state,
-                ema=average_params(state.ema, params, state.step, ema_decay),
-            ),
-            metrics,
+        new_state = dataclasses.replace(
+            state,
+            step=state.step + 1,
+            params=params,
+            model_state=model_state,
+            opt_state=opt_state,
+            ema=average_params(state.ema, params, state.step, ema_decay),
         )
+        return new_state, metrics
 
     return step
 
@@ -135,9 +186,7 @@ def _accumulate(
         model_state, total = carry
         part, index = inputs
         key_part = jax.random.fold_in(key, index)
-        before = TrainState(
-            state.step, state.key, state.params, model_state, state.opt_state
-        )
+        before = dataclasses.replace(state, model_state=model_state)
         grads, model_state, metrics = compute(before, part, key_part)
         return (model_state, jax.tree.map(jnp.add, total, grads)), metrics
 

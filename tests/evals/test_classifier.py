@@ -1,6 +1,9 @@
 """Tests of `jaxlab.evals.classifier` and `jaxlab.evals.embedding`."""
 
 import dataclasses
+import os
+import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +13,8 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.model import from_linen
+from jaxlab.core.recorded import record
+from jaxlab.data.batches import training_batches
 from jaxlab.data.images.augment import to_unit_range
 from jaxlab.data.images.find import find_images
 from jaxlab.data.images.image_set import ArraySource, ImageData
@@ -20,7 +25,9 @@ from jaxlab.evals.classifier import (
     train_classifier,
 )
 from jaxlab.evals.embedding import image_features
+from jaxlab.evals.open_run import open_run
 from jaxlab.models.vision.feature_classifier import FeatureClassifier
+from jaxlab.train.interrupts import Interrupted
 
 SHORT = ClassifierRecipe(steps=40, batch_size=16, max_shift=1, flip=True)
 
@@ -65,34 +72,69 @@ def trained(monkeypatch):
     """Collect the seeds of what is trained and not read."""
     seeds, train = [], module._train
 
-    def counted(model, data, recipe, seed, *rest):
-        seeds.append(seed)
-        return train(model, data, recipe, seed, *rest)
+    def counted(network, data, config, *rest):
+        seeds.append(config.seed)
+        return train(network, data, config, *rest)
 
     monkeypatch.setattr(module, "_train", counted)
     return seeds
 
 
-def train(data, network=None, recipe=SHORT, **options):
-    model = from_linen(network or Network())
-    return train_classifier(model, data, recipe=recipe, visible=False, **options)
+def train(data, recipe=SHORT, *, width=5, num_classes=3, **options):
+    network = record(Network, width, num_classes)
+    return train_classifier(network, data, recipe=recipe, is_visible=False, **options)
 
 
-def test_it_learns_and_the_same_arguments_give_the_same_bits(data, same):
-    one, other = (train(data, cache=False) for _ in range(2))
+@pytest.mark.slow
+def test_it_learns_and_the_same_arguments_give_the_same_bits(data, same, tmp_path):
+    one, other = (train(data, folder=tmp_path / name) for name in "ab")
     assert one.accuracy > 0.9
     assert one.model_state == {}
     assert same(one.params, other.params)
-    assert not same(one.params, train(data, cache=False, seed=1).params)
+    assert not same(one.params, train(data, folder=tmp_path, seed=1).params)
 
 
-def test_what_was_trained_is_read_again(data, folder, trained, same):
+def test_what_was_trained_is_a_run_that_is_opened_again(data, folder, trained, same):
     one = train(data)
     again = train(data)
     assert trained == [0]
     assert (again.accuracy, again.model_state) == (one.accuracy, one.model_state)
     assert same(again.params, one.params)
-    assert [file.suffix for file in folder.iterdir()] == [".npz"]  # no part is left
+    (path,) = folder.iterdir()
+    with pytest.raises(InputError, match="made by 'Network', which is none of"):
+        open_run(path)
+    run = open_run(path, makers={"Network": Network})
+    assert run.network == Network(5, 3)
+    assert run.class_names == ("a", "b", "c")
+    assert same(run.params, one.params)
+    assert (path / "curves.png").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cut_off_goes_on(data, folder, trained, same, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "training_batches", interrupted(7))
+        with pytest.raises(Interrupted, match="after step 8 of 40"):
+            train(data)
+    found = train(data)
+    (path,) = folder.iterdir()
+    assert not list(path.glob("non_finite*"))
+    assert same(found.params, train(data, folder=folder / "whole").params)
+
+
+def interrupted(last):
+    """Give training_batches that press Ctrl-C."""
+
+    def make(*args):
+        def batches(start):
+            for number, batch in enumerate(training_batches(*args)(start), start):
+                if number == last:
+                    os.kill(os.getpid(), signal.SIGINT)
+                yield batch
+
+        return batches
+
+    return make
 
 
 @pytest.mark.slow
@@ -101,7 +143,7 @@ def test_it_is_trained_anew_if_anything_that_it_depends_on_changes(
 ):
     train(data)
     train(data, seed=1)
-    train(data, Network(width=6))
+    train(data, width=6)
     train(data, recipe=dataclasses.replace(SHORT, flip=False))
     train(data, recipe=dataclasses.replace(SHORT, learning_rate=0.02))
     darker = ArraySource(data.train.image // 2, data.train.label)
@@ -112,16 +154,20 @@ def test_it_is_trained_anew_if_anything_that_it_depends_on_changes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("harm", ["cut", "empty", "other"])
-def test_a_broken_file_is_replaced(data, folder, trained, same, harm):
+@pytest.mark.parametrize("harm", ["cut", "text", "gone"])
+def test_a_damaged_run_is_trained_again(data, folder, trained, same, harm):
     one = train(data)
-    (file,) = folder.iterdir()
-    whole = file.read_bytes()
-    if harm == "other":
-        np.savez(file, accuracy=1.0, other=np.zeros(3))
+    (path,) = folder.iterdir()
+    if harm == "text":
+        (path / "summary.json").write_text("{")
+    elif harm == "gone":
+        shutil.rmtree(path / "checkpoints")
     else:
-        file.write_bytes(whole[: len(whole) // 2] if harm == "cut" else b"")
-    again = train(data)
+        for file in (path / "checkpoints").rglob("*"):
+            if file.is_file() and file.stat().st_size > 400:
+                file.write_bytes(file.read_bytes()[:200])
+    with pytest.warns(UserWarning, match="is trained again"):
+        again = train(data)
     assert trained == [0, 0]
     assert same(again.params, one.params)
     assert train(data).accuracy == one.accuracy
@@ -130,14 +176,14 @@ def test_a_broken_file_is_replaced(data, folder, trained, same, harm):
 
 def test_a_model_of_another_number_of_classes_is_refused(data, folder):
     with pytest.raises(InputError, match=r"4 outputs, but bright has 3 classes"):
-        train(data, Network(num_classes=4))
+        train(data, num_classes=4)
 
 
 def test_what_diverged_is_not_kept(data, folder):
     recipe = dataclasses.replace(SHORT, learning_rate=1e38)
     with pytest.raises(InputError, match=r"diverged with learning_rate 1e\+38"):
         train(data, recipe=recipe)
-    assert not folder.exists()
+    assert not list(folder.iterdir())
 
 
 def test_recipes_follow_the_data(data):
@@ -155,8 +201,8 @@ def test_recipes_follow_the_data(data):
     assert longer.steps > grey.steps
 
 
-def test_features_are_those_of_the_network_and_of_uint8_images_alone(data):
-    found = train(data, cache=False)
+def test_features_are_those_of_the_network_and_of_uint8_images_alone(data, tmp_path):
+    found = train(data, folder=tmp_path)
     model = from_linen(Network(), method=Network.embed)
     features = image_features("classifier", model, found.params)
     assert features.name == "classifier"
@@ -174,11 +220,9 @@ def test_features_are_those_of_the_network_and_of_uint8_images_alone(data):
 
 
 @pytest.mark.claim
-def test_digits_are_told_apart_at_98_percent():
-    network = FeatureClassifier(num_classes=10)
-    found = train_classifier(
-        from_linen(network), find_images("digits"), cache=False, visible=False
-    )
+def test_digits_are_told_apart_at_98_percent(tmp_path):
+    network = record(FeatureClassifier, num_classes=10)
+    found = train_classifier(network, find_images("digits"), folder=tmp_path)
     assert found.accuracy >= 0.98
 
 
@@ -188,6 +232,6 @@ def test_a_cache_that_cannot_be_written_costs_no_classifier(
     file = tmp_path / "file"
     file.write_text("no folder")
     monkeypatch.setenv("JAXLAB_CACHE", str(file))
-    with pytest.warns(UserWarning, match="the classifier was not kept"):
-        found = train_classifier(from_linen(Network()), data, recipe=SHORT)
+    with pytest.warns(UserWarning, match="the classifier is not kept"):
+        found = train(data)
     assert found.accuracy > 0.5

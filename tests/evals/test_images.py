@@ -19,6 +19,7 @@ from jaxlab.evals import images as module
 from jaxlab.evals.images import ImageReport
 from jaxlab.metrics import sample_scores
 from jaxlab.metrics.sample_scores import Features, SampleScorer
+from jaxlab.models.gan.make import Gan
 from jaxlab.train.adversarial import Optimizers, init_adversarial_state
 
 BATCH, LATENT, HELD_OUT = 8, 2, 20
@@ -86,13 +87,8 @@ def embed(images):
 
 
 def make_report(data, **options):
-    models = from_linen(Generator()), from_linen(Critic())
-    return ImageReport(
-        *models,
-        lambda key, count: jax.random.normal(key, (count, LATENT)),
-        *(data, ORDER, Features("net", embed)),
-        **options,
-    )
+    gan = Gan(Generator(), Critic(), LATENT)
+    return ImageReport(gan, data, ORDER, Features("net", embed), **options)
 
 
 @pytest.mark.slow

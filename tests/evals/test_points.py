@@ -10,12 +10,11 @@ from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
 from jaxlab.evals import points as module
 from jaxlab.evals.points import PointReport
-from jaxlab.models.gan.dense import PointCritic, PointGenerator
+from jaxlab.models.gan.make import make_point_gan
 from jaxlab.train.adversarial import Optimizers, init_adversarial_state
 
-NETWORKS = [
-    from_linen(network(width=8, depth=1)) for network in (PointGenerator, PointCritic)
-]
+GAN = make_point_gan(width=8, generator_depth=1, critic_depth=1)
+NETWORKS = [from_linen(network) for network in (GAN.generator, GAN.critic)]
 
 
 @pytest.fixture
@@ -27,10 +26,6 @@ def state():
     )
 
 
-def draw_latents(key, count):
-    return jax.random.normal(key, (count, 2))
-
-
 @pytest.mark.slow
 def test_a_moment_is_measured_once(state, tmp_path, monkeypatch):
     calls, measure = [], module.critic_report
@@ -40,7 +35,7 @@ def test_a_moment_is_measured_once(state, tmp_path, monkeypatch):
         return measure(*args)
 
     monkeypatch.setattr(module, "critic_report", counted)
-    report = PointReport(*NETWORKS, draw_latents, "8gaussians")
+    report = PointReport(GAN, "8gaussians")
     found = report(state, tmp_path)
     (stage,) = report.stages(tmp_path)
     assert stage.step == 0
@@ -56,5 +51,5 @@ def test_a_moment_is_measured_once(state, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_data_without_modes_have_none_counted(state, tmp_path):
-    report = PointReport(*NETWORKS, draw_latents, "swissroll")
+    report = PointReport(GAN, "swissroll")
     assert "modes" not in report(state, tmp_path)

@@ -16,7 +16,7 @@ import pytest
 from jaxlab.core.pytree import flat_paths
 from jaxlab.train import launch
 from jaxlab.train.checkpoint import Checkpoints
-from jaxlab.train.run_folder import read_metrics
+from jaxlab.train.run_files import read_metrics
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -41,6 +41,24 @@ def command(monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return command
+
+
+@pytest.fixture
+def pictures():
+    """Draw the pictures of this test's runs."""
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(request, monkeypatch):
+    """Leave their drawing out elsewhere: it takes most of a short run."""
+    if "pictures" in request.fixturenames:
+        return
+    from matplotlib.figure import Figure
+
+    def save(figure, path, **options):
+        pathlib.Path(path).touch()
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture

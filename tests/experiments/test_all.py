@@ -11,7 +11,8 @@ import signal
 import pytest
 
 from jaxlab.train.interrupts import Interrupted
-from jaxlab.train.run_folder import RunOptions, read_metrics
+from jaxlab.train.run_files import read_metrics
+from jaxlab.train.run_options import RunOptions
 
 # Name: fields of a short run that are not its SMOKE's.
 EXPERIMENTS = {
@@ -68,8 +69,10 @@ def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     metrics = experiment.main(short(experiment, whole))
     assert all(map(math.isfinite, metrics.values()))
-    fit, stops = experiment.fit, sorted(random.sample(range(1, 7), 2))
-    for last in stops:  # a run that was resumed is stopped, too
+    # A run that was resumed is stopped, too: of one experiment, since each start costs.
+    times = 2 if name_of(experiment) == "vit_cifar" else 1
+    fit, stops = experiment.fit, sorted(random.sample(range(1, 7), times))
+    for last in stops:
 
         def interrupted(step, state, batches, last=last, **options):
             def stopping(start):
@@ -100,7 +103,7 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(
 ):
     def flags(folder):
         is_fast = name == "gbdt_tabular"
-        steps, save_every = (200, 10) if is_fast else (30, 3)
+        steps, save_every = (100, 10) if is_fast else (30, 3)
         often = ["--log-every", 1, "--save-every", save_every, "--mesh", "data=1"]
         return [name, "--smoke", "--steps", steps, *often, "--run-dir", folder]
 

@@ -11,7 +11,8 @@ from experiments import gbdt_tabular
 from experiments.gbdt_tabular import main
 from jaxlab.core.errors import InputError
 from jaxlab.data.tables.find import find_table
-from jaxlab.train.run_folder import RunOptions, read_metrics
+from jaxlab.train.run_files import read_metrics
+from jaxlab.train.run_options import RunOptions
 from jaxlab.trees import GradientBoostingRegressor, XGBoostClassifier
 
 
@@ -47,7 +48,7 @@ def houses(tmp_path, rng):
     return path
 
 
-def test_smoke_leaves_everything_in_its_folder(tmp_path):
+def test_smoke_leaves_everything_in_its_folder(tmp_path, pictures):
     metrics = train(tmp_path / "run")
     assert metrics.keys() == {"loss", "accuracy", "auc"}
     assert metrics["auc"] > 0.9
@@ -108,7 +109,10 @@ def test_two_devices_train_the_same_forest(tmp_path):
     [
         ({"data": "nowhere.csv"}, "'nowhere.csv' was not found"),
         ({"steps": 0}, "steps 0 must be at least 1"),
-        ({"subsample": 2.0}, "subsample 2.0 must be above 0 and at most 1"),
+        (
+            {"subsample": 2.0},
+            "subsample 2.0 cannot be used; give a number above 0 and at most 1",
+        ),
         ({"max_depth": 0}, "max_depth 0 and max_leaves 0"),
         ({"patience": 5, "valid_rate": 1.0}, "share 1.0 of 455 rows"),
         ({"task": "regression", "target": "x"}, "knows its target"),

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from experiments import lm_shakespeare
-from jaxlab.train.run_folder import RunOptions, read_metrics
+from jaxlab.train.run_files import read_metrics
+from jaxlab.train.run_options import RunOptions
 
 
 def train(folder, **fields):
@@ -25,7 +26,7 @@ def text(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_leaves_everything_in_its_folder(tmp_path, text):
+def test_a_run_leaves_everything_in_its_folder(tmp_path, pictures, text):
     folder = tmp_path / "run"
     metrics = train(folder, model="rnn", data=text)
     assert metrics.keys() == {"bits_per_character"}

@@ -10,7 +10,8 @@ import pytest
 from experiments import translate_multi30k
 from jaxlab.core.errors import InputError
 from jaxlab.data.text.vocabulary import Vocabulary
-from jaxlab.train.run_folder import RunOptions, read_metrics
+from jaxlab.train.run_files import read_metrics
+from jaxlab.train.run_options import RunOptions
 
 # Two devices add the gradients of half batches in another order.
 SUMS = 1e-4
@@ -25,7 +26,7 @@ def train(folder, **fields):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["transformer", "lstm"])
-def test_smoke_leaves_everything_in_its_folder(tmp_path, model):
+def test_smoke_leaves_everything_in_its_folder(tmp_path, pictures, model):
     folder = tmp_path / "run"
     metrics = train(folder, model=model)
     assert metrics.keys() == {"exact", "chrf"}  # single words have no BLEU
@@ -75,18 +76,19 @@ def test_absent_files_are_named(tmp_path):
 
 @pytest.mark.slow
 def test_two_devices_make_the_curve_of_one(tmp_path):
-    curves = []
+    curves, language = [], write_language(tmp_path / "language")
     for mesh in ("data=1", "data=2"):
-        train(tmp_path / mesh, run={"mesh": mesh}, num_buckets=1, beams=1)
+        train(tmp_path / mesh, **language, run={"mesh": mesh}, num_buckets=1, beams=1)
         rows = read_metrics(tmp_path / mesh)
         curves.append([row["train/loss"] for row in rows if "train/loss" in row])
     np.testing.assert_allclose(*curves, atol=SUMS)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_told_before_training(tmp_path):
     for wrong, message in (
         ({"beams": 0}, "beams 0"),
-        ({"run": {"engine": "pmap"}}, "averages devices, not tokens"),
+        ({"run": {"engine": "pmap"}}, "engine 'pmap' would average"),
         ({"run": {"mesh": "data=3"}}, "does not divide"),
     ):
         with pytest.raises(InputError, match=message):
@@ -96,8 +98,9 @@ def test_what_cannot_be_is_told_before_training(tmp_path):
 
 @pytest.mark.slow
 def test_a_finished_run_is_searched_again_with_other_beams(tmp_path):
-    first = train(tmp_path / "run", beams=1)
+    language = write_language(tmp_path / "language")
+    first = train(tmp_path / "run", **language, beams=1)
     summary = (tmp_path / "run" / "summary.json").read_text()
-    again = train(tmp_path / "run", beams=3)
+    again = train(tmp_path / "run", **language, beams=3)
     assert first.keys() == again.keys()
     assert (tmp_path / "run" / "summary.json").read_text() == summary

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from experiments import vit_cifar
-from jaxlab.train.run_folder import RunOptions, read_metrics
+from jaxlab.train.run_files import read_metrics
+from jaxlab.train.run_options import RunOptions
 
 # Two processes add the gradients of half batches in another order.
 SUMS = 1e-5
 
 
 @pytest.mark.slow
-def test_smoke_leaves_everything_in_its_folder(tmp_path):
+def test_smoke_leaves_everything_in_its_folder(tmp_path, pictures):
     run = RunOptions(run_dir=str(tmp_path / "run"), log_every=1)
     config = dataclasses.replace(vit_cifar.SMOKE, run=run)
     metrics = vit_cifar.main(config)

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import wasserstein_duality
 from jaxlab.train.checkpoint import load_params
-from jaxlab.train.run_folder import RunOptions
+from jaxlab.train.run_options import RunOptions
 
 # Float32 scores of size 3, summed over hundreds of rows, against float64.
 ROUNDING = 1e-5
@@ -24,7 +24,7 @@ def smoke(folder, **changes):
 
 
 @pytest.mark.slow
-def test_smoke_leaves_everything_in_its_folder(tmp_path, capsys):
+def test_smoke_leaves_everything_in_its_folder(tmp_path, pictures, capsys):
     metrics = wasserstein_duality.main(smoke(tmp_path / "run"))
     assert all(map(math.isfinite, metrics.values()))
     assert metrics["critic_w1"] <= metrics["exact_w1"] + ROUNDING

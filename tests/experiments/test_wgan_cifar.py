@@ -9,7 +9,8 @@ import pytest
 
 from experiments import wgan_cifar
 from jaxlab.train.checkpoint import load_params
-from jaxlab.train.run_folder import RunOptions, read_metrics
+from jaxlab.train.run_files import read_metrics
+from jaxlab.train.run_options import RunOptions
 
 OFTEN = RunOptions(log_every=1)
 
@@ -20,7 +21,7 @@ def run_smoke(folder, **changes):
 
 
 @pytest.mark.slow
-def test_smoke_leaves_everything_in_its_folder(tmp_path):
+def test_smoke_leaves_everything_in_its_folder(tmp_path, pictures):
     metrics = run_smoke(tmp_path / "run")
     assert all(map(math.isfinite, metrics.values()))
     fid = metrics["fid_digits_classifier"]

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from experiments import wgan_toy
-from jaxlab.train.run_folder import RunOptions, read_metrics
+from jaxlab.train.run_files import read_metrics
+from jaxlab.train.run_options import RunOptions
 
 
 def train(folder, **fields):
@@ -18,7 +19,7 @@ def train(folder, **fields):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("data", ["25gaussians", "swissroll"])
-def test_a_run_leaves_everything_in_its_folder(tmp_path, data):
+def test_a_run_leaves_everything_in_its_folder(tmp_path, pictures, data):
     folder = tmp_path / "run"
     metrics = train(folder, data=data)
     named = {"exact_w1", "critic_gap", "critic_slope", "critic_w1"}

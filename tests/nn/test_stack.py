@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.nn.stack import Stack, stack_blocks, unstack_blocks
@@ -262,3 +263,30 @@ def test_parameters_without_blocks_are_refused():
         stack_blocks({"norm": 1})
     with pytest.raises(InputError, match="no entry 'blocks' among block_0, norm"):
         unstack_blocks({"block_0": 1, "norm": 1})
+
+
+class Gate(nn.Module):
+    """A block of one's own: it adds a share of the tokens and of another input."""
+
+    start: float = 1.0
+
+    @nn.compact
+    def __call__(self, x, drop_path_rate, other, *, train):
+        share = self.param("share", nn.initializers.constant(self.start), (1, 1, 1))
+        return x + share * other + drop_path_rate + float(train)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_any_block_can_be_stacked_and_each_output_read(x, key, scan):
+    stack = Stack(3, {"start": 0.5}, scan=scan, remat=scan, make_block=Gate)
+    other = 2 * jnp.ones_like(x)
+    variables = stack.init(key, x, other, train=False)
+    shapes = jax.tree.map(jnp.shape, variables["params"])
+    names = ["blocks"] if scan else ["block_0", "block_1", "block_2"]
+    assert shapes == {
+        name: {"share": (3, 1, 1, 1) if scan else (1, 1, 1)} for name in names
+    }
+    np.testing.assert_allclose(stack.apply(variables, x, other, train=True), x + 6)
+    outputs = stack.apply(variables, x, other, train=False, method="layers")
+    for number, output in enumerate(outputs, 1):
+        np.testing.assert_allclose(output, x + number, rtol=1e-6)

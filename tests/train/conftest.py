@@ -12,7 +12,8 @@ from flax import linen as nn
 from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
 from jaxlab.train.engine import compile_step
-from jaxlab.train.run_folder import RunFolder, RunOptions
+from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import init_state
 from jaxlab.train.step import make_train_step
 
@@ -42,9 +43,9 @@ class Problem:
     optimizer: object
     drawn: list = dataclasses.field(default_factory=list)
 
-    def loss_fn(self, params, model_state, batch, key):
+    def loss_fn(self, params, model_state, batch, context):
         out, model_state = self.model.apply(
-            params, model_state, batch["x"], key=key, train=True
+            params, model_state, batch["x"], key=context.key, train=True
         )
         loss = jnp.square(out - batch["y"]).mean()
         return loss, (model_state, {"error": jnp.abs(out - batch["y"]).mean()})
@@ -62,6 +63,8 @@ class Problem:
 
     def state(self, mesh=None, **options):
         mesh = mesh or make_mesh("data=1")
+        if "frozen" in options:
+            return self._state(mesh, options)
         state = self._once(
             ("state", mesh, *options.items()), self._state, mesh, options
         )

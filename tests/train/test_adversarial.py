@@ -24,7 +24,8 @@ from jaxlab.train.adversarial import (
     make_optimizers,
 )
 from jaxlab.train.adversarial_recipes import RECIPES
-from jaxlab.train.engine import compile_step
+from jaxlab.train.engine import Engine, compile_step, pmap_step
+from jaxlab.train.step import Context, whole_batch
 
 BATCH, LATENT, WIDTH = 8, 2, 16
 # Two orders of the same float32 sums, and Adam's division by small second moments.
@@ -72,8 +73,8 @@ class Game:
         self.generator = from_linen(Generator(self.normalize))
         self.critic = from_linen(Critic(self.counts))
 
-    def critic_loss(self, params, model_state, generator, batch, key):
-        noise_key, place_key = jax.random.split(key)
+    def critic_loss(self, params, model_state, generator, batch, context):
+        noise_key, place_key = jax.random.split(context.key)
         x = batch["x"]
         z = jax.random.normal(noise_key, (len(x), LATENT)) if "z" not in batch else 0
         z = batch.get("z", z)
@@ -96,9 +97,9 @@ class Game:
             penalty = RECIPES["wgan-gp"].penalize(rows, x, fake, place_key)
         return loss + penalty, (model_state, {"gap": -loss})
 
-    def generator_loss(self, params, model_state, critic, batch, key):
+    def generator_loss(self, params, model_state, critic, batch, context):
         shape = (len(batch["x"]), LATENT)
-        z = batch["z"] if "z" in batch else jax.random.normal(key, shape)
+        z = batch["z"] if "z" in batch else jax.random.normal(context.key, shape)
         fake, model_state = self.generator.apply(params, model_state, z, train=True)
         scores, _ = self.critic.apply(
             critic.params, critic.model_state, fake, train=True
@@ -239,7 +240,11 @@ def test_gradients_stop_at_the_other_player():
 
     def of_generator(generator):
         loss, _ = game.critic_loss(
-            state.critic.params, {}, generator, batch, jax.random.clone(key)
+            state.critic.params,
+            {},
+            generator,
+            batch,
+            Context(jax.random.clone(key), state.step),
         )
         return loss
 
@@ -252,7 +257,11 @@ def test_gradients_stop_at_the_other_player():
     key = jax.random.split(jax.random.fold_in(jax.random.clone(state.key), 0))[0]
     expected = jax.grad(
         lambda p: game.critic_loss(
-            p, {}, state.generator, batch, jax.random.fold_in(key, 0)
+            p,
+            {},
+            state.generator,
+            batch,
+            Context(jax.random.fold_in(key, 0), state.step),
         )[0]
     )(state.critic.params)
     moved = jax.tree.map(jnp.subtract, state.critic.params, new.critic.params)
@@ -263,22 +272,21 @@ def test_gradients_stop_at_the_other_player():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["jit", "pmap"])
-def test_the_mesh_does_not_change_the_update(engine):
+@pytest.mark.parametrize("name", ["jit", "pmap"])
+def test_the_mesh_does_not_change_the_update(name):
     # By pmap, each device would draw its own noise: it is given.
-    more = {"z": (LATENT,), "epsilon": (1,)} if engine == "pmap" else {}
+    more = {"z": (LATENT,), "epsilon": (1,)} if name == "pmap" else {}
     # Not Adam: it would blow up the rounding of gradients that are 0.
     optimizers = Optimizers(optax.sgd(0.01), optax.sgd(0.02))
-    game, results = Game(normalize=engine == "jit", optimizers=optimizers), []
+    game, results = Game(normalize=name == "jit", optimizers=optimizers), []
     for mesh in ("data=1", "data=2", "data=4"):
         state = game.state(mesh, ema=True)
-        step = compile_step(
-            game.step(ema_decay=0.5), state, make_mesh(mesh), engine=engine
-        )
+        engine = Engine(make_mesh(mesh), name)
+        step = engine.compile(game.step(ema_decay=0.5), state)
         for t, k in enumerate((2, 2)):
             state, metrics = step(state, batch_of(t, k, **more))
         results.append(jax.device_get((state.generator, state.critic.params, metrics)))
-        if engine == "pmap":
+        if name == "pmap":
             results[-1] = (results[-1][0].params, *results[-1][1:2])
     for other in results[1:]:
         close(results[0], other, 5 * SUMS)
@@ -371,3 +379,32 @@ def test_a_limit_that_no_number_keeps_is_refused():
     game = Game()
     with pytest.raises(InputError, match=r"limit -0\.1 of clipping must be positive"):
         game.step(clip=-0.1)(game.state(), batch_of(0, 1))
+
+
+def test_both_losses_know_the_step_and_what_is_frozen():
+    game = Game()
+
+    def critic_loss(params, model_state, generator, batch, context):
+        loss, (model_state, metrics) = game.critic_loss(
+            params, model_state, generator, batch, context
+        )
+        return loss, (model_state, {"seen": context.frozen + context.step, **metrics})
+
+    @whole_batch
+    def generator_loss(params, model_state, critic, batch, context):
+        loss, (model_state, metrics) = game.generator_loss(
+            params, model_state, critic, batch, context
+        )
+        return loss, (model_state, {"known": context.frozen * context.step, **metrics})
+
+    step = make_adversarial_step(
+        critic_loss, generator_loss, game.optimizers, batch_size=BATCH
+    )
+    state = game.state("data=2", frozen=np.float32(5))
+    with pytest.raises(InputError, match="engine 'pmap' would average"):
+        pmap_step(step, make_mesh("data=2"))(state, batch_of(0, 2))
+    step = jax.jit(step)
+    for t in range(2):
+        state, metrics = step(state, batch_of(t, 2))
+        assert (metrics["seen"], metrics["known"]) == (5 + t, 5 * t)
+    assert state.frozen == 5

@@ -1,6 +1,9 @@
 """Checkpoints are complete or absent, and say what does not fit."""
 
+import shutil
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -101,3 +104,62 @@ def test_parameters_load_without_the_run_that_made_them(problem, tmp_path, same)
         load_params(tmp_path, name="weights")
     with pytest.raises(InputError, match="give a run folder"):
         load_params(tmp_path / "elsewhere")
+
+
+@pytest.fixture
+def teacher(rng):
+    """Give frozen parameters."""
+    return {"kernel": jnp.asarray(rng.normal(size=(4, 4)), jnp.float32)}
+
+
+def test_what_is_frozen_is_saved_once_beside_the_checkpoints(
+    problem, tmp_path, teacher, same
+):
+    folder, state = tmp_path / "checkpoints", problem.state(frozen=teacher)
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(1, state, {})
+        (saved,) = (tmp_path / "frozen").rglob("_METADATA")
+        written = saved.stat().st_mtime_ns
+        checkpoints.save(2, state, {})
+        checkpoints.wait()
+        assert saved.stat().st_mtime_ns == written
+    assert not [path for path in folder.rglob("*") if "kernel" in path.name]
+    zeros = jax.tree.map(jnp.zeros_like, teacher)
+    template = problem.state(make_mesh("data=2"), frozen=zeros)
+    with Checkpoints(folder) as checkpoints:
+        found, _, step = checkpoints.restore(template)
+    assert step == 2
+    assert same(found, state)
+    assert found.frozen["kernel"].sharding == template.frozen["kernel"].sharding
+    assert same(load_params(tmp_path, name="frozen"), teacher)
+
+
+def test_frozen_parameters_that_are_gone_or_others_are_told(
+    problem, tmp_path, teacher, checkpoints
+):
+    checkpoints.save(1, problem.state(frozen=teacher), {})
+    other = problem.state(frozen={"kernel": jnp.zeros((4, 5))})
+    with pytest.raises(InputError, match=r"kernel: file \(4, 4\), model \(4, 5\)"):
+        checkpoints.restore(other)
+    shutil.rmtree(tmp_path / "frozen")
+    with pytest.raises(InputError, match="frozen is gone"):
+        checkpoints.restore(problem.state(frozen=teacher))
+    with pytest.raises(InputError, match="has no frozen parameters"):
+        load_params(tmp_path, name="frozen")
+
+
+def test_any_step_that_is_saved_loads(problem, tmp_path):
+    step, state = problem.compiled(), problem.state()
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        for number, score in ((1, 0.9), (2, 0.1)):
+            state, _ = step(state, problem.batch(number))
+            checkpoints.save(number, state, {}, score)
+    kernels = {
+        at: load_params(tmp_path, step=at)["Dense_0"]["kernel"]
+        for at in ("best", "last", 1, 2)
+    }
+    np.testing.assert_array_equal(kernels["best"], kernels[1])
+    np.testing.assert_array_equal(kernels["last"], kernels[2])
+    assert (kernels[1] != kernels[2]).any()
+    with pytest.raises(InputError, match=r"no step 3 in .* saved steps: 1, 2"):
+        load_params(tmp_path, step=3)

@@ -13,7 +13,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh, replicate
 from jaxlab.core.model import from_linen
 from jaxlab.models.vision.vit import TENSOR_RULES, ViT
-from jaxlab.train.engine import compile_step, pmap_step
+from jaxlab.train.engine import Engine, compile_step, pmap_step
 from jaxlab.train.state import init_state
 from jaxlab.train.step import make_train_step
 
@@ -35,7 +35,7 @@ def vit_curves():
         "label": rng.integers(0, 5, 8),
     }
 
-    def loss_fn(params, model_state, batch, key):
+    def loss_fn(params, model_state, batch, context):
         logits, model_state = vit.apply(params, model_state, batch["image"])
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
         return loss.mean(), (model_state, {})
@@ -127,7 +127,7 @@ def test_rows_are_gathered_inside_the_step(problem, same, engine):
         jax.tree.map(lambda array: array[index], batch),
     ):
         state = problem.state(mesh)
-        step = compile_step(plain, state, mesh, engine=engine)
+        step = Engine(mesh, engine).compile(plain, state)
         results.append(step(state, given)[0].params)
     assert same(*results)
 
@@ -138,7 +138,7 @@ def test_pmap_makes_the_same_updates(problem, size):
     # Without dropout, which every device draws for itself under pmap.
     problem.optimizer = optax.sgd(0.1)
 
-    def loss_fn(params, model_state, batch, key):
+    def loss_fn(params, model_state, batch, context):
         out, _ = problem.model.apply(params, model_state, batch["x"])
         return optax.l2_loss(out, batch["y"]).mean(), (model_state, {})
 
@@ -147,7 +147,7 @@ def test_pmap_makes_the_same_updates(problem, size):
     curves = []
     for engine in ("jit", "pmap"):
         state = problem.state(mesh)
-        step = compile_step(plain, state, mesh, engine=engine)
+        step = Engine(mesh, engine).compile(plain, state)
         curve = []
         for t in range(4):
             state, metrics = step(state, problem.batch(t))

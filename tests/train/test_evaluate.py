@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from jaxlab.core.mesh import make_mesh
-from jaxlab.data.batches import evaluation_batches
 from jaxlab.data.images.image_set import ArraySource
 from jaxlab.train.evaluate import make_collector, means, once_per_state
 
@@ -20,25 +19,20 @@ def test_values_come_in_order_and_without_padding(rng, mesh, batch_size):
     mesh = make_mesh(mesh)
     images = rng.integers(0, 255, (13, 2, 2, 1), dtype=np.uint8)
     source = ArraySource(images, np.arange(13, dtype=np.int32))
-    batches = evaluation_batches(source, batch_size, mesh)
-    values = make_collector(per_example, batches, mesh)(np.float32(2))
+    collect = make_collector(per_example, source, mesh, batch_size=batch_size)
+    values = collect(np.float32(2))
     np.testing.assert_array_equal(values["label"], np.arange(13))
     np.testing.assert_array_equal(values["value"], 2.0 * images.sum((1, 2, 3)))
 
 
 def test_the_same_state_is_evaluated_once():
-    calls = []
-
-    def batches():
-        calls.append(0)
-        yield {"image": np.ones((2, 1, 1, 1)), "label": np.arange(2)}, 2
-
-    collect = make_collector(per_example, batches, make_mesh("data=1"))
+    images = np.ones((2, 1, 1, 1), np.uint8)
+    source = ArraySource(images, np.arange(2, dtype=np.int32))
+    collect = make_collector(per_example, source, make_mesh("data=1"))
     state = np.float32(1)
-    assert collect(state) is collect(state)
-    assert len(calls) == 1
-    collect(np.float32(2))
-    assert len(calls) == 2
+    found = collect(state)
+    assert collect(state) is found
+    assert collect(np.float32(1)) is not found
 
 
 def test_a_state_is_measured_once_an_equal_one_anew():

@@ -10,7 +10,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.train import launch as launching
 from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.launch import launch, parse
-from jaxlab.train.run_folder import RunOptions
+from jaxlab.train.run_options import RunOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,12 +130,18 @@ def test_help_keeps_the_example_commands_apart(capsys):
     assert "python -m b    two" in lines
 
 
-def test_any_other_name_may_have_a_recipe():
-    recipes = {"digits": Config(data="digits", steps=50), "*": Config(steps=70)}
+def test_any_other_data_may_choose_a_recipe():
+    recipes = {"digits": Config(data="digits", steps=50), "paper": Config(steps=70)}
 
     def steps(*args):
-        options = {"smoke": SMOKE, "recipes": recipes, "program": "prog"}
-        return parse(Config(), args=[*args], **options).steps
+        return parse(
+            Config(),
+            smoke=SMOKE,
+            recipes=recipes,
+            by_data={"digits": "digits", "*": "paper"},
+            program="prog",
+            args=[*args],
+        ).steps
 
     assert steps() == Config().steps
     assert steps("--data", "digits") == 50
@@ -143,3 +149,28 @@ def test_any_other_name_may_have_a_recipe():
     assert steps("--data", "a/folder") == 70
     assert steps("--data", "digits", "--data", "a/folder") == 70
     assert steps("--data", "a/folder", "--steps", "2") == 2
+    assert steps("--data", "digits", "--recipe", "paper") == 70
+
+
+@pytest.mark.parametrize("args", [["--recipe", "digits"], ["--recipe=digits"]])
+def test_a_recipe_is_chosen_by_name(args):
+    assert read(*args) == RECIPES["digits"]
+    assert read("--data", "mnist", *args) == Config(data="mnist", steps=50)
+    assert read("--steps", "8", *args).steps == 8
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--recipe", "paper"], "--recipe 'paper' is not known; .* has: digits"),
+        (["--recipe"], "--recipe needs a value"),
+        (["--smoke", "--recipe", "digits"], "give one of them"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(capsys, args, message):
+    with pytest.raises(SystemExit) as stop:
+        read(*args)
+    assert stop.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert re.search(message, shown)

@@ -17,7 +17,7 @@ from jaxlab.train.checkpoint import Checkpoints
 from jaxlab.train.engine import compile_step
 from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.loop import NonFiniteError, fit
-from jaxlab.train.run_folder import read_metrics
+from jaxlab.train.run_files import read_metrics
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +31,10 @@ def drawn(monkeypatch):
 
 
 def train(problem, run, steps=10, mesh="data=1", batches=None, **options):
+    return fitted(problem, run, steps, mesh, batches, **options).state
+
+
+def fitted(problem, run, steps=10, mesh="data=1", batches=None, **options):
     mesh = make_mesh(mesh)
     return fit(
         problem.compiled(mesh),
@@ -187,11 +191,9 @@ def test_without_an_interval_only_the_end_is_evaluated(problem, open_run):
 
 def test_a_run_leaves_its_curves_and_what_it_did(problem, open_run, drawn):
     run = open_run()
-    train(problem, run, steps=5)
-    assert drawn == [run.path]
-    assert run.work["steps"] == 5
-    assert run.work["examples"] == 40
-    assert run.work["training_seconds"] > 0
+    found = fitted(problem, run, steps=5)
+    assert (found.steps, found.examples, found.was_finished) == (5, 40, False)
+    assert found.facts["training_seconds"] == found.seconds > 0
 
 
 def test_the_first_bad_step_is_kept_with_its_batch(problem, open_run, same):
@@ -235,10 +237,8 @@ def test_any_state_can_be_trained(open_run):
             start += 1
 
     state = replicate(state, mesh)
-    state = fit(
-        compile_step(step, state, mesh), state, batches, steps=3, batch_size=4,
-        run=open_run(),
-    )  # fmt: skip
+    step, run = compile_step(step, state, mesh), open_run()
+    state = fit(step, state, batches, steps=3, batch_size=4, run=run).state
     assert int(state["critic"][1]) == 3
     np.testing.assert_array_equal(state["critic"][0], 1 + 0 + 1 + 2)
 
@@ -271,14 +271,15 @@ def test_rows_of_a_run_killed_before_its_first_checkpoint_do_not_stay(
 def test_a_second_run_of_a_finished_one_keeps_its_summary(problem, open_run):
     run = open_run()
     train(problem, run, steps=3)
-    run.finish({"loss": 0.5})
+    run.finish({"loss": 0.5}, {})
     run.close()
     summary = (run.path / "summary.json").read_text()
     run = open_run()
-    train(problem, run, steps=3)
-    run.finish({"loss": 0.5})
+    earlier = fitted(problem, run, steps=3)
+    assert earlier.was_finished
+    run.finish({"loss": 0.5}, earlier.facts)
     assert (run.path / "summary.json").read_text() == summary
-    assert run.total_seconds() > run.earlier_seconds > 0
+    assert run.total_seconds() > earlier.seconds > 0
 
 
 def test_a_stream_that_dies_of_ctrl_c_does_not_cost_the_run(problem, open_run):
@@ -316,14 +317,16 @@ def test_a_run_ends_early_when_its_state_says_so(open_run):
         )
 
     run = open_run("early", log_every=1)
-    assert int(train(run)["n"]) == 4
-    assert run.work["steps"] == run.checkpoints.latest_step() == 4
+    found = train(run)
+    assert int(found.state["n"]) == 4
+    assert found.steps == run.checkpoints.latest_step() == 4
     rows = without_time(read_metrics(run.path))
     # Names that say their set are left as they are.
     assert rows[-1] == {"step": 4, "train/n": 3.0, "test/n": 4.0}
     run.close()
     run = open_run("early", log_every=1)
-    assert int(train(run)["n"]) == 4
-    assert run.was_finished
-    assert run.work["steps"] == 4
+    found = train(run)
+    assert int(found.state["n"]) == 4
+    assert found.was_finished
+    assert found.steps == 4
     assert without_time(read_metrics(run.path)) == rows

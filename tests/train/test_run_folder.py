@@ -7,7 +7,10 @@ import pathlib
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.train.run_folder import RunFolder, RunOptions, read_metrics
+from jaxlab.core.recorded import record
+from jaxlab.train.run_files import read_metrics, read_network
+from jaxlab.train.run_folder import RunFolder
+from jaxlab.train.run_options import RunOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +28,7 @@ def test_a_new_folder_holds_the_configuration_without_the_run_options(open_run):
     run = open_run()
     saved = json.loads((run.path / "config.json").read_text())
     assert saved == {
+        "format": 2,
         "experiment": "regression",
         "config": {"learning_rate": 0.1, "sizes": [1, 2], "engine": "jit"},
     }
@@ -81,7 +85,7 @@ def test_rows_after_the_checkpoint_are_dropped_on_resume(open_run):
         file.write('{"step": 40, "train/lo')  # cut off by a kill
     assert [row["step"] for row in read_metrics(run.path)] == [10, 20, 30]
     run = open_run()
-    run.resume_metrics(20)
+    run.resume(20)
     run.log(30, {"train/loss": 9.0})
     rows = [(row["step"], row["train/loss"]) for row in read_metrics(run.path)]
     assert rows == [(10, 1.0), (20, 2.0), (30, 9.0)]
@@ -98,8 +102,8 @@ def test_metrics_reach_tensorboard(open_run):
 
 def test_the_summary_tells_what_ran_where_and_with_what_result(open_run, capsys):
     run = open_run()
-    run.work = {"steps": 3, "examples": 24, "training_seconds": 0.5}
-    assert run.finish({"loss": 0.25}, extra="fact") == {"loss": 0.25}
+    facts = {"steps": 3, "examples": 24, "training_seconds": 0.5, "extra": "fact"}
+    assert run.finish({"loss": 0.25}, facts) == {"loss": 0.25}
     summary = json.loads((run.path / "summary.json").read_text())
     assert summary["metrics"] == {"loss": 0.25}
     assert summary["extra"] == "fact"
@@ -152,7 +156,7 @@ def test_a_folder_whose_first_write_was_cut_off_is_usable(open_run, tmp_path):
 
 def test_runs_below_a_refused_one_are_kept(open_run):
     outer, inner = open_run("outer"), open_run("outer/inner")
-    inner.finish({"loss": 1.0})
+    inner.finish({"loss": 1.0}, {})
     inner.close()
     with pytest.raises(InputError, match="cannot be built"), outer:
         raise InputError("a later part cannot be built")
@@ -168,3 +172,28 @@ def test_fields_that_act_after_training_may_change(tmp_path):
     open_with(0.2, ("learning_rate",)).close()
     with pytest.raises(InputError, match=r"learning_rate is 0\.1 there, 0\.2 here"):
         open_with(0.2, ())
+
+
+def test_a_folder_of_an_earlier_version_is_refused(open_run):
+    run = open_run()
+    run.close()
+    file = run.path / "config.json"
+    saved = json.loads(file.read_text())
+    del saved["format"]
+    file.write_text(json.dumps(saved))
+    with pytest.raises(InputError, match="made by another version of jaxlab"):
+        open_run()
+
+
+def test_other_data_or_another_network_than_the_run_was_begun_with_are_refused(
+    open_run,
+):
+    run, network = open_run(), record(dict, width=64)
+    run.write_network(network, class_names=("cat", "dog"))
+    run.write_network(network, class_names=["cat", "dog"])
+    with pytest.raises(InputError, match=r"class_names is \['cat', 'dog'\] there"):
+        run.write_network(network, class_names=["cat", "cow"])
+    with pytest.raises(InputError, match=r"fields is {'width': 64} there"):
+        run.write_network(record(dict, width=65), class_names=["cat", "dog"])
+    found = read_network(run.path)
+    assert (found["maker"], found["fields"]) == ("dict", {"width": 64})

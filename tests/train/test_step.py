@@ -8,8 +8,10 @@ import pytest
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
-from jaxlab.train.step import make_train_step
+from jaxlab.train.engine import pmap_step
+from jaxlab.train.step import Context, make_train_step, whole_batch
 
 # Two orders of the same float32 sums of a few hundred terms.
 SUMS = 1e-6
@@ -25,7 +27,7 @@ def test_a_step_equals_optax_by_hand(problem):
     new, metrics = make_train_step(problem.loss_fn, problem.optimizer)(state, batch)
     key = jax.random.fold_in(jax.random.clone(state.key), 0)
     (loss, _), grads = jax.value_and_grad(problem.loss_fn, has_aux=True)(
-        state.params, {}, batch, key
+        state.params, {}, batch, Context(key, state.step)
     )
     updates, _ = problem.optimizer.update(grads, state.opt_state, state.params)
     close(new.params, optax.apply_updates(state.params, updates))
@@ -127,3 +129,35 @@ def test_parts_that_do_not_divide_the_batch_are_refused(problem):
     step = make_train_step(problem.loss_fn, problem.optimizer, accumulate_steps=3)
     with pytest.raises(InputError, match=r"accumulate_steps 3 does not divide .* of 8"):
         jax.jit(step)(problem.state(), problem.batch(0))
+
+
+def test_a_loss_knows_its_step_and_frozen_parameters_do_not_move(problem, same):
+    teacher = {"scale": jnp.float32(3.0)}
+
+    def loss_fn(params, model_state, batch, context):
+        out, _ = problem.model.apply(params, model_state, batch["x"])
+        loss = jnp.square(out - context.frozen["scale"]).mean() * (context.step + 1)
+        return loss, ({}, {"step": context.step.astype(jnp.float32)})
+
+    state = problem.state(frozen=teacher)
+    step = jax.jit(make_train_step(loss_fn, problem.optimizer))
+    for t in range(2):
+        previous, (state, metrics) = state, step(state, problem.batch(0))
+        assert metrics["step"] == t
+        assert same(state.frozen, teacher)
+        assert not same(state.params, previous.params)
+    expected, _ = problem.model.apply(previous.params, {}, problem.batch(0)["x"])
+    assert metrics["loss"] == pytest.approx(
+        2 * float(jnp.square(expected - 3).mean()), rel=1e-5
+    )
+
+
+def test_a_loss_of_the_whole_batch_is_not_cut_into_parts(problem):
+    loss_fn = whole_batch(lambda *args: problem.loss_fn(*args))
+    with pytest.raises(InputError, match="accumulate_steps 2 would average the losses"):
+        make_train_step(loss_fn, problem.optimizer, accumulate_steps=2)
+    step = make_train_step(loss_fn, problem.optimizer)
+    state = problem.state(make_mesh("data=2"))
+    with pytest.raises(InputError, match=r"engine 'pmap' would .* use --engine jit"):
+        pmap_step(step, make_mesh("data=2"))(state, problem.batch(0))
+    jax.eval_shape(step, state, problem.batch(0))

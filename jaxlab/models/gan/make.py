@@ -24,7 +24,7 @@ from jaxlab.core.typing import Array, Float, Key
 from jaxlab.models.gan import conv, dense, resnet
 from jaxlab.models.gan.parts import Conditional, NormKind, base_of, check_choice
 
-__all__ = ["GANS", "Family", "Gan", "ImageGan", "Latent", "make_gan"]
+__all__ = ["GANS", "Family", "Gan", "ImageGan", "Latent", "make_gan", "make_point_gan"]
 
 Latent: TypeAlias = Literal["normal", "uniform"]
 # Those of `GANS` that make images.
@@ -43,12 +43,14 @@ class Gan(NamedTuple):
             the scores and the logits of the classes (b, v).
         latent_dim: Numbers in a latent row.
         latent: Their distribution, of mean 0 and variance 1.
+        sees_labels: Whether the critic's scores depend on the labels.
     """
 
     generator: nn.Module
     critic: nn.Module
     latent_dim: int
     latent: Latent = "normal"
+    sees_labels: bool = False
 
     def sample_latents(self, key: Key[Array, ""], count: int) -> Float[Array, "b d"]:
         """Draw latent rows."""
@@ -166,7 +168,48 @@ def make_gan(
         _build(name, family.critic, critic),
         latent_dim,
         family.latent,
+        sees_labels=conditional == "projection",
     )
+
+
+def make_point_gan(
+    *,
+    width: int = 512,
+    generator_depth: int = 3,
+    critic_depth: int = 3,
+    latent_dim: int = 2,
+    num_features: int = 2,
+    max_bias: float = 0.0,
+    spectral: bool = False,
+    dtype: Any = jnp.float32,
+) -> Gan:
+    """Make networks of points; `make_gan("point", (2,))` has the paper's sizes.
+
+    Args:
+        width: Width of each layer of both.
+        generator_depth: Layers of the generator.
+        critic_depth: Layers of the critic.
+        latent_dim: Numbers in a latent row.
+        num_features: Coordinates of a point.
+        max_bias: Largest of the first biases, see `PointNetwork`.
+        spectral: Spectral normalisation of the critic.
+        dtype: Type of the computation; parameters, points and scores are float32.
+    """
+    generator = dense.PointGenerator(
+        width=width,
+        depth=generator_depth,
+        max_bias=max_bias,
+        dtype=dtype,
+        num_features=num_features,
+    )
+    critic = dense.PointCritic(
+        width=width,
+        depth=critic_depth,
+        max_bias=max_bias,
+        dtype=dtype,
+        spectral=spectral,
+    )
+    return Gan(generator, critic, latent_dim)
 
 
 def _build(name: str, network: type[nn.Module], fields: dict[str, Any]) -> nn.Module:

@@ -226,7 +226,8 @@ class ResNetCritic(ImageCritic):
         x = nn.relu(x).astype(jnp.float32)
         features = x.mean((1, 2)) if self.pool == "mean" else x.sum((1, 2))
         return self.score(
-            *(features, labels),
+            features,
+            labels,
             train=train,
             use_bias=self.use_bias,
             kernel_init=glorot_uniform(),

@@ -89,7 +89,7 @@ class TransformerSizes(nn.Module, kw_only=True):
     def embed(self, vocab_size: int, scale: bool) -> TokenEmbed:
         """Give a table of tokens of these sizes."""
         return TokenEmbed(
-            *(vocab_size, self.width, self.positions, self.max_len, scale, self.dtype)
+            vocab_size, self.width, self.positions, self.max_len, scale, self.dtype
         )
 
     @nn.nowrap

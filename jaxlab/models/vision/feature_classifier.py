@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.model import ImageFeatures, choose_layers
 from jaxlab.core.typing import Array, Float
 from jaxlab.nn.conv.layers import conv
 
@@ -50,18 +51,43 @@ class FeatureClassifier(nn.Module):
     def __call__(
         self, images: Float[Array, "b y x c"], *, train: bool = False
     ) -> Float[Array, "b v"]:
-        """Give the logits of the classes of images in [-1, 1]."""
+        """Return the logits of the classes of images in [-1, 1]."""
         return self.embed(images, train=train)[1]
 
-    @nn.compact
     def embed(
         self, images: Float[Array, "b y x c"], *, train: bool = False
     ) -> tuple[Float[Array, "b d"], Float[Array, "b v"]]:
-        """Give features and logits at once; training changes nothing but parameters.
+        """Return features and logits at once; training changes nothing but parameters.
 
         Raises:
             InputError: If `num_features` is no multiple of 32.
         """
+        features, logits = self._run(images, ())
+        return features.pooled, logits
+
+    def features(
+        self,
+        images: Float[Array, "b y x c"],
+        layers: tuple[int, ...] = (),
+        *,
+        train: bool = False,
+    ) -> ImageFeatures:
+        """Return what the head reads, and the outputs of chosen residual convolutions.
+
+        Args:
+            images: Values in [-1, 1].
+            layers: Numbers of residual convolutions, from 0 at the largest size.
+            train: Changes nothing.
+
+        Raises:
+            InputError: If there is no such layer.
+        """
+        return self._run(images, layers)[0]
+
+    @nn.compact
+    def _run(
+        self, images: Float[Array, "b y x c"], layers: tuple[int, ...]
+    ) -> tuple[ImageFeatures, Float[Array, "b v"]]:
         if self.num_features % (4 * _GROUP):
             raise InputError(
                 f"num_features {self.num_features} must be a multiple of {4 * _GROUP}"
@@ -76,6 +102,7 @@ class FeatureClassifier(nn.Module):
         ]
         stem = (4, 2) if halve_first else (3, 1)
         x = self._conv(widths[0], *stem, "stem")(images.astype(self.dtype))
+        outputs = []
         for stage, width in enumerate(widths):
             if stage:
                 x = self._conv(width, 3, 2, f"halve_{stage}")(x)
@@ -83,13 +110,15 @@ class FeatureClassifier(nn.Module):
                 name = f"{stage}_{block}"
                 y = nn.relu(self._norm(f"norm_{name}")(x))
                 x = x + self._conv(width, 3, 1, f"conv_{name}")(y)
+                outputs.append(x)
         x = nn.relu(self._norm("norm")(x))
         features = x.astype(jnp.float32).mean((1, 2))
         # Zeros: the first predictions are uniform.
         head = nn.Dense(
             self.num_classes, kernel_init=nn.initializers.zeros, name="head"
         )
-        return features, head(features)
+        chosen = choose_layers(outputs, layers)
+        return ImageFeatures(features, chosen), head(features)
 
     def _norm(self, name: str) -> nn.GroupNorm:
         return nn.GroupNorm(

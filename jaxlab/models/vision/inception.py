@@ -18,6 +18,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.model import ImageFeatures, choose_layers
 from jaxlab.core.typing import Array, Float, UInt8
 from jaxlab.nn.conv.layers import conv
 
@@ -261,7 +262,7 @@ class Inception(_Block):
         self, images: Float[Array, "b y x 3"], *, train: bool = False
     ) -> Float[Array, "b v"]:
         """Give the logits of the classes."""
-        return self._embed(images)[2]
+        return self._run(images, ())[2]
 
     def embed(
         self, images: Float[Array, "b y x 3"], *, train: bool = False
@@ -280,12 +281,32 @@ class Inception(_Block):
         Raises:
             InputError: If the images are too small.
         """
-        return self._embed(images)[:2]
+        features, logits, _ = self._run(images, ())
+        return features.pooled, logits
+
+    def features(
+        self,
+        images: Float[Array, "b y x 3"],
+        layers: tuple[int, ...] = (),
+        *,
+        train: bool = False,
+    ) -> ImageFeatures:
+        """Return the mean over the pixels of the last block, and chosen blocks.
+
+        Args:
+            images: See `inception_inputs`; 75 pixels a side at least.
+            layers: Numbers of the mixed blocks, from 0 (5b) to 10 (7c).
+            train: Changes nothing.
+
+        Raises:
+            InputError: If the images are too small, or there is no such block.
+        """
+        return self._run(images, layers)[0]
 
     @nn.compact
-    def _embed(
-        self, images: Float[Array, "b y x 3"]
-    ) -> tuple[Float[Array, "b 2048"], Float[Array, "b v"], Float[Array, "b v"]]:
+    def _run(
+        self, images: Float[Array, "b y x 3"], layers: tuple[int, ...]
+    ) -> tuple[ImageFeatures, Float[Array, "b v"], Float[Array, "b v"]]:
         if min(images.shape[1:3]) < _SMALLEST_SIDE:
             raise InputError(
                 f"images of {images.shape[1]} x {images.shape[2]} pixels are too small "
@@ -304,17 +325,28 @@ class Inception(_Block):
             ("Conv2d_4a_3x3", 192, (3, 3), 1, False),
         )
         x = nn.max_pool(x, (3, 3), (2, 2))
-        for name, width in (("b", 32), ("c", 64), ("d", 64)):
-            x = _InceptionA(width=width, dtype=self.dtype, name=f"Mixed_5{name}")(x)
-        x = _InceptionB(dtype=self.dtype, name="Mixed_6a")(x)
-        for name, width in (("b", 128), ("c", 160), ("d", 160), ("e", 192)):
-            x = _InceptionC(width=width, dtype=self.dtype, name=f"Mixed_6{name}")(x)
-        x = _InceptionD(dtype=self.dtype, name="Mixed_7a")(x)
-        x = _InceptionE(dtype=self.dtype, name="Mixed_7b")(x)
-        x = _InceptionE(dtype=self.dtype, max_pool=True, name="Mixed_7c")(x)
+        dtype = self.dtype
+        blocks = [
+            _InceptionA(width=32, dtype=dtype, name="Mixed_5b"),
+            _InceptionA(width=64, dtype=dtype, name="Mixed_5c"),
+            _InceptionA(width=64, dtype=dtype, name="Mixed_5d"),
+            _InceptionB(dtype=dtype, name="Mixed_6a"),
+            _InceptionC(width=128, dtype=dtype, name="Mixed_6b"),
+            _InceptionC(width=160, dtype=dtype, name="Mixed_6c"),
+            _InceptionC(width=160, dtype=dtype, name="Mixed_6d"),
+            _InceptionC(width=192, dtype=dtype, name="Mixed_6e"),
+            _InceptionD(dtype=dtype, name="Mixed_7a"),
+            _InceptionE(dtype=dtype, name="Mixed_7b"),
+            _InceptionE(dtype=dtype, max_pool=True, name="Mixed_7c"),
+        ]
+        outputs = []
+        for block in blocks:
+            x = block(x)
+            outputs.append(x)
         features = x.astype(jnp.float32).mean((1, 2))
         shape = (features.shape[-1], self.num_classes)
         kernel = self.param("fc_kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("fc_bias", nn.initializers.zeros, shape[1:])
         logits = features @ kernel
-        return features, logits, logits + bias[None]
+        found = ImageFeatures(features, choose_layers(outputs, layers))
+        return found, logits, logits + bias[None]

@@ -4,27 +4,29 @@ Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words: Transformers for Image
 Recognition at Scale", https://arxiv.org/abs/2010.11929.
 """
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.model import ImageFeatures, choose_layers
 from jaxlab.core.typing import Array, Float
 from jaxlab.nn.activation import Activation
-from jaxlab.nn.attention import MultiHeadAttention
-from jaxlab.nn.blocks import TENSOR_RULES, Mlp
-from jaxlab.nn.conv.layers import Conv
+from jaxlab.nn.blocks import TENSOR_RULES
 from jaxlab.nn.dropout import Dropout
-from jaxlab.nn.embed import patchify, sincos2d_positions
+from jaxlab.nn.image_tokens import (
+    GridPositions,
+    PatchEmbed,
+    Pool,
+    Positions,
+    Stem,
+    TokenPool,
+)
 from jaxlab.nn.norm import LayerNorm
 from jaxlab.nn.stack import Stack
 
-__all__ = ["TENSOR_RULES", "VARIANTS", "Pool", "Positions", "Stem", "ViT", "vit"]
-
-Pool: TypeAlias = Literal["token", "mean", "map", "none"]
-Positions: TypeAlias = Literal["learned", "learned2d", "sincos2d", "none"]
-Stem: TypeAlias = Literal["patch", "conv"]
+__all__ = ["TENSOR_RULES", "VARIANTS", "ViT", "vit"]
 
 # Table 1 of the paper; Ti and S are DeiT's (Touvron et al. 2021).
 VARIANTS: dict[str, dict[str, int]] = {
@@ -84,7 +86,47 @@ class ViT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        self._check()
+        hidden_dim = self.hidden_dim or 4 * self.width
+        has_token = self.pool in ("token", "none")
+        # Their parameters lie beside the ViT's own, where checkpoints have them.
+        self.patches = PatchEmbed(self.patch_size, self.width, self.stem, self.dtype)
+        self.positions = GridPositions(self.pos_embed, self.width, int(has_token))
+        self.pooling = TokenPool(
+            self.pool,
+            self.num_heads,
+            hidden_dim,
+            self.act,
+            self.norm_eps,
+            self.dtype,
+        )
+        for part in (self.patches, self.positions, self.pooling):
+            nn.share_scope(self, part)
+        if has_token:
+            self.cls = self.param("cls", nn.initializers.zeros, (1, 1, self.width))
+        self.dropout = Dropout(self.dropout_rate)
+        block = {
+            "width": self.width,
+            "num_heads": self.num_heads,
+            "hidden_dim": hidden_dim,
+            "act": self.act,
+            "dropout_rate": self.dropout_rate,
+            "norm_eps": self.norm_eps,
+            "dtype": self.dtype,
+        }
+        self.encoder = Stack(
+            self.depth, block, self.drop_path_rate, self.scan, self.remat
+        )
+        self.norm = LayerNorm(self.norm_eps, self.dtype)
+        if self.representation_size:
+            self.pre_logits = nn.Dense(self.representation_size, dtype=self.dtype)
+        if self.num_classes:
+            # Zeros: the first predictions are uniform and the loss log(num_classes).
+            # In float32 whatever the rest: logits decide the loss.
+            init = nn.initializers.zeros
+            self.head = nn.Dense(self.num_classes, kernel_init=init)
+
     def __call__(
         self, images: Float[Array, "b y x c"], *, train: bool = False
     ) -> Float[Array, "b ..."]:
@@ -97,42 +139,36 @@ class ViT(nn.Module):
         Raises:
             InputError: If a size does not divide another, naming both.
         """
-        self._check()
-        x = self._embed(images.astype(self.dtype))
-        x = Dropout(self.dropout_rate)(x, deterministic=not train)
-        hidden_dim = self.hidden_dim or 4 * self.width
-        block = {
-            "width": self.width,
-            "num_heads": self.num_heads,
-            "hidden_dim": hidden_dim,
-            "act": self.act,
-            "dropout_rate": self.dropout_rate,
-            "norm_eps": self.norm_eps,
-            "dtype": self.dtype,
-        }
-        x = Stack(
-            self.depth,
-            block,
-            self.drop_path_rate,
-            self.scan,
-            self.remat,
-            name="encoder",
-        )(x, train=train)
-        x = self._norm("norm")(x)
-        x = self._pool(x, hidden_dim, train)
-        if self.representation_size:
-            x = nn.Dense(self.representation_size, dtype=self.dtype, name="pre_logits")(
-                x
-            )
-            x = nn.tanh(x)
+        x = self.features(images, train=train).pooled
         if self.num_classes:
-            # Zeros: the first predictions are uniform and the loss log(num_classes).
-            x = nn.Dense(
-                self.num_classes,
-                kernel_init=nn.initializers.zeros,
-                name="head",  # in float32 whatever the rest: logits decide the loss
-            )(x)
+            x = self.head(x)
         return x.astype(jnp.float32)
+
+    def features(
+        self,
+        images: Float[Array, "b y x c"],
+        layers: tuple[int, ...] = (),
+        *,
+        train: bool = False,
+    ) -> ImageFeatures:
+        """Return what the head reads, and the tokens after chosen blocks.
+
+        Args:
+            images: Values in [-1, 1].
+            layers: Numbers of blocks, from 0; negative ones count from the last.
+            train: Whether to drop.
+
+        Raises:
+            InputError: If a size does not divide another, or there is no such block.
+        """
+        x = self._embed(images.astype(self.dtype))
+        x = self.dropout(x, deterministic=not train)
+        outputs = self.encoder.layers(x, train=train) if layers else []
+        x = outputs[-1] if layers else self.encoder(x, train=train)
+        pooled = self.pooling(self.norm(x), train=train)
+        if self.representation_size:
+            pooled = nn.tanh(self.pre_logits(pooled))
+        return ImageFeatures(pooled, choose_layers(outputs, layers))
 
     def _check(self) -> None:
         if self.width % self.num_heads:
@@ -145,71 +181,16 @@ class ViT(nn.Module):
         if self.depth < 1:
             raise InputError(f"depth {self.depth} must be at least 1")
 
-    def _norm(self, name: str) -> LayerNorm:
-        return LayerNorm(self.norm_eps, self.dtype, name=name)
-
     def _embed(self, images: Array) -> Array:
         """Images to tokens with positions, the class token (if any) first."""
-        x = images
-        if self.stem == "conv":
-            for index in range(2):
-                x = Conv(
-                    self.width // 2, (3, 3), dtype=self.dtype, name=f"stem_{index}"
-                )(x)
-                x = nn.relu(x)
-        patches = patchify(x, self.patch_size)
-        batch, rows, columns, _ = patches.shape
-        patches = patches.reshape(batch, rows * columns, -1)
-        x = nn.Dense(
-            self.width,
-            kernel_init=nn.initializers.xavier_uniform(),
-            dtype=self.dtype,
-            name="patch_embed",
-        )(patches)
-        has_token = self.pool in ("token", "none")
-        if has_token:
-            token = self.param("cls", nn.initializers.zeros, (1, 1, self.width))
-            token = jnp.broadcast_to(token.astype(x.dtype), (batch, 1, self.width))
+        grid = self.patches(images)
+        batch, rows, columns, _ = grid.shape
+        x = grid.reshape(batch, rows * columns, self.width)
+        if self.pool in ("token", "none"):
+            token = jnp.broadcast_to(self.cls.astype(x.dtype), (batch, 1, self.width))
             x = jnp.concatenate([token, x], axis=1)
-        positions = self._positions(rows, columns, has_token)
+        positions = self.positions(rows, columns)
         return x if positions is None else x + positions.astype(x.dtype)
-
-    def _positions(self, rows: int, columns: int, has_token: bool) -> Array | None:
-        init = nn.initializers.normal(0.02)
-        prefix = int(has_token)
-        if self.pos_embed == "none":
-            return None
-        if self.pos_embed == "learned":
-            shape = (1, prefix + rows * columns, self.width)
-            return self.param("pos_embed", init, shape)
-        if self.pos_embed == "sincos2d":
-            grid = sincos2d_positions(rows, columns, self.width)
-        else:
-            half = self.width // 2
-            y = self.param("pos_embed_y", init, (rows, 1, half))
-            x = self.param("pos_embed_x", init, (1, columns, self.width - half))
-            both = (rows, columns)
-            y, x = (jnp.broadcast_to(part, (*both, part.shape[-1])) for part in (y, x))
-            grid = jnp.concatenate([y, x], axis=-1).reshape(-1, self.width)
-        return jnp.pad(grid, ((prefix, 0), (0, 0)))[None]  # the class token has none
-
-    def _pool(self, x: Array, hidden_dim: int, train: bool) -> Array:
-        if self.pool == "token":
-            return x[:, 0]
-        if self.pool == "mean":
-            return x.mean(axis=1)
-        if self.pool == "none":
-            return x
-        init = nn.initializers.xavier_uniform()
-        probe = self.param("probe", init, (1, 1, self.width))
-        probe = jnp.broadcast_to(probe.astype(x.dtype), (len(x), 1, self.width))
-        y = MultiHeadAttention(
-            self.width, self.num_heads, dtype=self.dtype, name="map_attention"
-        )(probe, x)
-        z = Mlp(hidden_dim, self.act, dtype=self.dtype, name="map_mlp")(
-            self._norm("map_norm")(y), train=train
-        )
-        return (y + z)[:, 0]
 
 
 def vit(variant: str, *, num_classes: int = 1000, **fields: Any) -> ViT:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Key
 from jaxlab.trees.boost.checks import (
     check_config,
@@ -21,9 +20,11 @@ from jaxlab.trees.boost.checks import (
     check_scores,
 )
 from jaxlab.trees.boost.config import Config, empty_forest, make_spec
-from jaxlab.trees.boost.run import Binned, Boosted, BoostingProgress, HeldOut, Run
+from jaxlab.trees.boost.drive import BoostingProgress, drive
+from jaxlab.trees.boost.run import Binned, Boosted, HeldOut, Run
 from jaxlab.trees.grow.layout import padded_rows
 from jaxlab.trees.grow.tree import Forest
+from jaxlab.trees.native import release
 from jaxlab.trees.objectives import start
 from jaxlab.trees.objectives.metric import find_metric
 from jaxlab.trees.objectives.objective import Objective, check_target
@@ -93,12 +94,15 @@ def train(
         InputError: If target, weight or a setting cannot be used.
     """
     run = prepare(binned, target, objective, config, key, **options)
-    if patience is not None and not run.evals:
-        raise InputError(
-            "early stopping needs rows to watch; give an evaluation set, or a share of "
-            "the rows to hold out"
-        )
-    return run.until(config.num_rounds, patience, tolerance, watch)
+    stopping = run.stopping(patience, tolerance)
+    best = drive(run, config.num_rounds, stopping, watch)
+    release()
+    if best is None or stopping is None:
+        return Boosted(run.forest(), run.scores, None)
+    seen = slice(best + stopping.patience + 1)
+    scores = {name: values[seen] for name, values in run.scores.items()}
+    kept = run.forest().rounds(run.init.num_rounds + best + 1)
+    return Boosted(kept, scores, best)
 
 
 def prepare(

@@ -1,6 +1,7 @@
 """What training refuses before it starts."""
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,20 +11,64 @@ from jaxlab.trees.grow.tree import Forest
 from jaxlab.trees.table.binning import Binner
 
 __all__ = [
+    "RANGES",
+    "Range",
     "check_config",
+    "check_number",
     "check_origin",
     "check_rows",
     "check_scores",
     "check_weight",
 ]
 
-# Name, least and greatest value, and whether the least one itself will do.
-_RANGES = (
-    *((name, 0.0, np.inf, True) for name in ("learning_rate", "l2", "l1")),
-    *((name, 0.0, np.inf, True) for name in ("min_gain", "min_hessian")),
-    *((f"colsample_by{part}", 0.0, 1.0, False) for part in ("tree", "level", "node")),
-    ("subsample", 0.0, 1.0, False),
-)
+
+class Range(NamedTuple):
+    """Numbers that a setting may have.
+
+    Attributes:
+        least: The smallest.
+        most: The largest.
+        is_open: Whether the smallest itself is refused.
+    """
+
+    least: float = 0.0
+    most: float = math.inf
+    is_open: bool = False
+
+
+_SHARE = Range(0.0, 1.0, is_open=True)
+# By setting of `Config`; estimators check theirs, under other names, with the same.
+RANGES = {
+    "num_rounds": Range(0),
+    "learning_rate": Range(0.0),
+    "max_depth": Range(0),
+    "max_leaves": Range(0),
+    "l2": Range(0.0),
+    "l1": Range(0.0),
+    "min_gain": Range(0.0),
+    "min_hessian": Range(0.0),
+    "max_delta_step": Range(0.0),
+    "subsample": _SHARE,
+    "top_rate": _SHARE,
+    "other_rate": _SHARE,
+    "colsample_bytree": _SHARE,
+    "colsample_bylevel": _SHARE,
+    "colsample_bynode": _SHARE,
+}
+
+
+def check_number(name: str, value: Any, allowed: Range) -> None:
+    """Refuse a setting that is out of range, or no number.
+
+    Raises:
+        InputError: With its name, its value and what is allowed.
+    """
+    least, most, is_open = allowed
+    is_number = isinstance(value, int | float | np.number)
+    if not is_number or not least <= value <= most or (is_open and value == least):
+        low = f"above {least:g}" if is_open else f"at least {least:g}"
+        high = "" if most == math.inf else f" and at most {most:g}"
+        raise InputError(f"{name} {value!r} cannot be used; give a number {low}{high}")
 
 
 def check_rows(num_rows: int, target: np.ndarray, weight: np.ndarray | None) -> None:
@@ -112,26 +157,21 @@ def check_config(config: Config, num_features: int) -> None:
     Raises:
         InputError: With the setting and what is allowed.
     """
-    for name, least, most, may_be_least in _RANGES:
-        value = getattr(config, name)
-        if not least <= value <= most or (value == least and not may_be_least):
-            low = f"{'at least' if may_be_least else 'above'} {least:g}"
-            high = "" if most == np.inf else f" and at most {most:g}"
-            raise InputError(f"{name} {value} must be {low}{high}")
+    for name, allowed in RANGES.items():
+        check_number(name, getattr(config, name), allowed)
     if not config.max_depth and not config.max_leaves:
         raise InputError(
             "max_depth 0 and max_leaves 0 would let a tree grow without end; give one"
         )
-    if config.max_leaves == 1 or config.max_leaves < 0 or config.max_depth < 0:
+    if config.max_leaves == 1:
         raise InputError(
-            f"max_leaves {config.max_leaves} and max_depth {config.max_depth} cannot "
-            "be used; max_leaves is 0 or at least 2, max_depth at least 0"
+            "max_leaves 1 cannot be used; give 0 for any number, or at least 2"
         )
     _check_features(config, num_features)
     if config.sampling not in ("uniform", "goss"):
         raise InputError(f"sampling {config.sampling!r} is not uniform or goss")
     top, other = config.top_rate, config.other_rate
-    if config.sampling == "goss" and not (0 < top < 1 and 0 < other <= 1 - top):
+    if config.sampling == "goss" and (top == 1 or other > 1 - top):
         raise InputError(
             f"top_rate {top} and other_rate {other} must be above 0 and together at "
             "most 1, such as 0.2 and 0.1"

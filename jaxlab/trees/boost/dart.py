@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxlab.core.errors import InputError
 from jaxlab.trees.boost.boosting import Boosted, BoostingProgress, Config, prepare
+from jaxlab.trees.boost.drive import EarlyStopping, drive, last_score
 from jaxlab.trees.boost.run import Run
 from jaxlab.trees.grow.tree import Forest, concatenate
 
@@ -86,32 +86,30 @@ def train_dart(
     """
     config: Config = args[3]
     run = prepare(*args, **options)
-    if patience is not None and not run.evals:
-        raise InputError("early stopping needs rows to watch; give an evaluation set")
-    drive = _Drive(run, dart, config, weights)
-    kept = None
-    for done in range(1, config.num_rounds + 1):
-        drive.round()
-        if watch is not None:
-            watch(BoostingProgress(done, config.num_rounds, run.scores, drive.forest))
-        best = run.best_round(patience, tolerance)
-        if best is not None:
-            if best == done - 1:
-                kept = drive.forest(), drive.weights[: drive.used]
-            if done - 1 - best >= (patience or 0):
-                break
-    forest, used = kept or (drive.forest(), drive.weights[: drive.used])
-    best = run.best_round(patience, tolerance)
+    stopping = run.stopping(patience, tolerance)
+    rounds = _DartRounds(run, dart, config, weights, stopping)
+    best = drive(rounds, config.num_rounds, stopping, watch)
+    forest, used = rounds.kept or (rounds.forest(), rounds.weights[: rounds.used])
     return Boosted(forest, run.scores, best), used.copy()
 
 
-class _Drive:
+class _DartRounds:
     """The trees, with room for those to come, and their weights."""
 
+    most_at_once = 1  # the host drops and scales between rounds
+
     def __init__(
-        self, run: Run, dart: Dart, config: Config, weights: np.ndarray | None
+        self,
+        run: Run,
+        dart: Dart,
+        config: Config,
+        weights: np.ndarray | None,
+        stopping: EarlyStopping | None,
     ) -> None:
-        self.run, self.dart = run, dart
+        self.run, self.dart, self.stopping = run, dart, stopping
+        self.scores = run.scores
+        # The best round's trees as they were then: later rounds scale them.
+        self.kept: tuple[Forest, np.ndarray] | None = None
         self.outputs = run.init.num_outputs
         self.rate = config.learning_rate / self.outputs
         self.used = run.init.num_trees
@@ -127,7 +125,16 @@ class _Drive:
             self.weights[: self.used] = weights
         self.is_stale = False  # the scores on the devices are not the forest's
 
-    def round(self) -> None:
+    def advance(self, count: int) -> None:
+        """Make a round, and keep its trees if it is the best so far."""
+        assert count == 1
+        self._round()
+        if self.stopping is not None:
+            values = last_score(self)
+            if self.stopping.best_round(values) == len(values) - 1:
+                self.kept = self.forest(), self.weights[: self.used].copy()
+
+    def _round(self) -> None:
         """Drop, grow, scale."""
         run, number = self.run, self.run.num_rounds
         value = self.trees.nodes.value

@@ -1,8 +1,6 @@
 """Rounds on the devices, and what the host keeps of them."""
 
 import dataclasses
-import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,18 +11,16 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array
 from jaxlab.trees.boost import placement
 from jaxlab.trees.boost.config import Config, make_numbers
+from jaxlab.trees.boost.drive import EarlyStopping
 from jaxlab.trees.boost.round import NUM_SLOTS, measure, run_rounds
 from jaxlab.trees.boost.round_spec import RoundSpec, Watched
 from jaxlab.trees.grow.predict import Predictor
 from jaxlab.trees.grow.tree import Forest, Nodes, concatenate
-from jaxlab.trees.native import release
 from jaxlab.trees.objectives.metric import Metric
 from jaxlab.trees.objectives.ranking import Groups
 from jaxlab.trees.table.binning import Binner
 
-__all__ = ["Binned", "Boosted", "BoostingProgress", "HeldOut", "Run"]
-
-_SECONDS = 0.3  # of rounds between two words with the host
+__all__ = ["Binned", "Boosted", "HeldOut", "Run"]
 
 
 class Binned(NamedTuple):
@@ -43,15 +39,6 @@ class HeldOut(NamedTuple):
     weight: np.ndarray | None = None
     groups: Groups | None = None
     offset: np.ndarray | None = None  # raw scores to add to, [outputs, n]
-
-
-class BoostingProgress(NamedTuple):
-    """What a watcher is told between rounds."""
-
-    done: int
-    total: int
-    scores: dict[str, list[float]]  # by `set-metric`, one value a round
-    forest: Callable[[], Forest]  # what is grown so far
 
 
 class Boosted(NamedTuple):
@@ -101,6 +88,8 @@ class Run:
             f"{name}-{metric.name}": [] for name in names for metric in self.metrics
         }
         self.parts: list[Nodes] = []
+        on_host = any(metric.on_host for metric in self.metrics)
+        self.most_at_once = 1 if on_host else NUM_SLOTS
         self.restart(init)
 
     @property
@@ -138,38 +127,6 @@ class Run:
             placement.replicate(self.spec, scores(one, offset, len(one.bins)))
             for one, offset in self.eval_bins
         )
-
-    def until(
-        self,
-        num_rounds: int,
-        patience: int | None,
-        tolerance: float,
-        watch: Callable[[BoostingProgress], Any] | None,
-    ) -> Boosted:
-        """Run the rounds, in parts of a fraction of a second."""
-        done, size, begun = 0, 1, self.init.num_rounds
-        most = NUM_SLOTS if all(not metric.on_host for metric in self.metrics) else 1
-        while done < num_rounds:
-            count = min(size, num_rounds - done, most)
-            before = time.perf_counter()
-            self.advance(count)
-            each = (time.perf_counter() - before) / count
-            done += count
-            # The first part compiles, and tells nothing of the speed.
-            size = max(1, int(_SECONDS / each)) if done > 1 else 2
-            best = self.best_round(patience, tolerance)
-            if watch is not None:
-                watch(BoostingProgress(done, num_rounds, self.scores, self.forest))
-            if best is not None and done - 1 - best >= (patience or 0):
-                break
-        release()
-        best, forest = self.best_round(patience, tolerance), self.forest()
-        if best is None:
-            return Boosted(forest, self.scores, None)
-        # Rounds beyond the patience may have been run: how many depends on the machine.
-        seen = slice(best + (patience or 0) + 1)
-        scores = {name: values[seen] for name, values in self.scores.items()}
-        return Boosted(forest.rounds(begun + best + 1), scores, best)
 
     def advance(self, count: int) -> None:
         """Run some rounds, at most `NUM_SLOTS`."""
@@ -228,19 +185,20 @@ class Run:
             prediction = np.asarray(self.spec.objective.link(jnp.asarray(scores)))
         return float(metric(prediction, scores, target, np.ones_like(target)))
 
-    def best_round(self, patience: int | None, tolerance: float) -> int | None:
-        """Give the round, from 0, that early stopping would keep."""
+    def stopping(self, patience: int | None, tolerance: float) -> EarlyStopping | None:
+        """Return the rule that early stopping follows; None without patience.
+
+        Raises:
+            InputError: If no rows are watched.
+        """
         if patience is None:
             return None
-        sign = 1 if self.metrics[-1].higher_is_better else -1
-        values = sign * np.asarray(list(self.scores.values())[-1])
-        best = 0
-        for place, value in enumerate(values):
-            if value > values[best] + tolerance:
-                best = place
-            elif place - best >= patience:
-                break
-        return best
+        if not self.evals:
+            raise InputError(
+                "early stopping needs rows to watch; give an evaluation set, or a "
+                "share of the rows to hold out"
+            )
+        return EarlyStopping(patience, tolerance, self.metrics[-1].higher_is_better)
 
     def forest(self) -> Forest:
         """Give what is grown so far."""

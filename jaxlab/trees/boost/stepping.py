@@ -26,11 +26,10 @@ from jaxlab.trees.grow.tree import Forest, Nodes
 
 __all__ = [
     "BoostState",
-    "best_round",
     "grown",
-    "has_stalled",
     "make_state",
     "make_step",
+    "watched_metric",
 ]
 
 
@@ -75,8 +74,14 @@ def _shapes(run: Run) -> tuple[Nodes, Any]:
     with jax.enable_x64(True):
         _, _, nodes, scores = jax.eval_shape(
             functools.partial(run_rounds, run.spec),
-            *(run.data, run.evals, run.numbers, run.key, run.raw, run.eval_raws),
-            *(np.int32(0), np.int32(1)),
+            run.data,
+            run.evals,
+            run.numbers,
+            run.key,
+            run.raw,
+            run.eval_raws,
+            np.int32(0),
+            np.int32(1),
         )
     like = functools.partial(jax.tree.map, lambda leaf: _without(leaf, 2))
     return like(nodes), _without(scores, 1)
@@ -107,8 +112,15 @@ def make_step(run: Run) -> Callable[[BoostState, Any], tuple[BoostState, Metrics
         del batch  # every round sees all rows
         with jax.enable_x64(True):
             raw, eval_raws, nodes, scores = run_rounds(
-                *(run.spec, run.data, run.evals, run.numbers, run.key),
-                *(state.raw, state.eval_raws, state.round, np.int32(1)),
+                run.spec,
+                run.data,
+                run.evals,
+                run.numbers,
+                run.key,
+                state.raw,
+                state.eval_raws,
+                state.round,
+                np.int32(1),
             )
         buffers = (state.forest, state.scores, state.round)
         forest, values, done, now = _keep(buffers, nodes, scores)
@@ -137,16 +149,12 @@ def _keep(
     return forest, values, done + 1, tuple(jnp.ravel(scores[0]))
 
 
-def best_round(state: BoostState, *, higher_is_better: bool = False) -> int:
-    """Give the round, from 0, of the best last metric of the last set watched."""
-    values = np.asarray(state.scores)[: int(state.round), -1, -1]
-    return int(np.argmax(values) if higher_is_better else np.argmin(values))
+def watched_metric(state: BoostState) -> np.ndarray:
+    """Return the last metric of the last set that is watched, by round.
 
-
-def has_stalled(state: BoostState, patience: int, **options: Any) -> bool:
-    """Tell whether so many rounds have passed since the best one; see `best_round`."""
-    done = int(state.round)
-    return done > patience and done - 1 - best_round(state, **options) >= patience
+    Early stopping looks at it: `EarlyStopping(patience).is_over(...)`.
+    """
+    return np.asarray(state.scores)[: int(state.round), -1, -1]
 
 
 def grown(state: BoostState, num_rounds: int | None = None) -> Forest:

@@ -9,12 +9,12 @@ from sklearn.base import clone
 
 from jaxlab.core.errors import InputError
 from jaxlab.trees.boost.boosting import Boosted, Config
+from jaxlab.trees.boost.checks import RANGES, Range, check_number
 from jaxlab.trees.estimators.estimator import TreeEstimator
 from jaxlab.trees.estimators.importance import impurity_decrease, normalised
 from jaxlab.trees.estimators.inputs import (
     Number,
     TrainingRows,
-    check_range,
     hold_out,
     read_choice,
 )
@@ -23,6 +23,15 @@ from jaxlab.trees.objectives.objective import Leaf, Objective
 __all__ = ["FriedmanModel"]
 
 _ANY_DEPTH = 31
+# By setting of scikit-learn's; the functional core's own where it has the same one.
+_RANGES = {
+    "learning_rate": RANGES["learning_rate"],
+    "subsample": RANGES["subsample"],
+    "min_impurity_decrease": RANGES["min_gain"],
+    "tol": Range(0),
+    "n_estimators": Range(1),
+    "min_weight_fraction_leaf": Range(0, 0.5),
+}
 
 
 # The settings are fields, so that the signature of __init__ is what scikit-learn reads.
@@ -74,7 +83,7 @@ class FriedmanModel(TreeEstimator):
         rows = dataclasses.replace(rows, offset=self._offset(rows.X, objective))
         sets = {}
         if self.n_iter_no_change is not None:
-            check_range(self, ("n_iter_no_change",), 1)
+            check_number("n_iter_no_change", self.n_iter_no_change, Range(1))
             size, share = len(rows.target), self.validation_fraction
             kept, held = hold_out(size, share, labels, self._seed)
             sets, rows = {"validation": rows.take(held)}, rows.take(kept)
@@ -141,15 +150,13 @@ class FriedmanModel(TreeEstimator):
 
     def _config(self, rows: TrainingRows) -> Config:
         """Read the settings."""
-        check_range(self, ("learning_rate", "min_impurity_decrease", "tol"), 0)
-        check_range(self, ("n_estimators",), 1)
-        check_range(self, ("subsample",), 0, 1, above=True)
-        check_range(self, ("min_weight_fraction_leaf",), 0, 0.5)
+        for name, allowed in _RANGES.items():
+            check_number(name, getattr(self, name), allowed)
         if self.max_depth is not None:
-            check_range(self, ("max_depth",), 1)
+            check_number("max_depth", self.max_depth, Range(1))
         leaves = 0
         if self.max_leaf_nodes is not None:
-            check_range(self, ("max_leaf_nodes",), 2)
+            check_number("max_leaf_nodes", self.max_leaf_nodes, Range(2))
             leaves = int(self.max_leaf_nodes)
         num_rows, num_features = len(rows.target), self.n_features_in_
         mass = float(num_rows if rows.weight is None else rows.weight.sum())

@@ -1,7 +1,6 @@
 """Reading what users give estimators: features, targets, weights, meshes."""
 
 import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -19,7 +18,6 @@ from jaxlab.trees.boost.checks import check_weight
 __all__ = [
     "Number",
     "TrainingRows",
-    "check_range",
     "encode_labels",
     "feature_places",
     "hold_out",
@@ -252,37 +250,6 @@ def read_choice(name: str, value: Any, choices: Sequence[str]) -> Any:
     if value not in choices:
         raise InputError(f"{name} {value!r} is not one of {', '.join(choices)}")
     return value
-
-
-def check_range(
-    estimator: Any,
-    names: Iterable[str],
-    low: Number,
-    high: Number = math.inf,
-    *,
-    above: bool = False,
-) -> None:
-    """Refuse settings that are out of range, or no numbers.
-
-    Args:
-        estimator: Whose attributes they are.
-        names: Of the settings.
-        low: Least value.
-        high: Greatest value.
-        above: The least value itself is refused.
-
-    Raises:
-        InputError: With the first of them.
-    """
-    for name in names:
-        value = getattr(estimator, name)
-        is_number = isinstance(value, int | float | np.number)
-        if not is_number or not low <= value <= high or (above and value == low):
-            least = f"above {low:g}" if above else f"at least {low:g}"
-            most = "" if high == math.inf else f" and at most {high:g}"
-            raise InputError(
-                f"{name} {value!r} cannot be used; give a number {least}{most}"
-            )
 
 
 def feature_places(

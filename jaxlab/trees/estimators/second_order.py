@@ -9,13 +9,13 @@ import numpy as np
 
 from jaxlab.core.errors import InputError
 from jaxlab.trees.boost.boosting import Boosted, train
+from jaxlab.trees.boost.checks import Range, check_number
 from jaxlab.trees.boost.dart import Dart, train_dart
 from jaxlab.trees.estimators.estimator import TreeEstimator
 from jaxlab.trees.estimators.importance import importances, normalised
 from jaxlab.trees.estimators.inputs import (
     Number,
     TrainingRows,
-    check_range,
     hold_out,
     read_margin,
     read_weight,
@@ -100,11 +100,12 @@ class SecondOrderModel(TreeEstimator):
         config = config_of(self, objective, names, self.n_features_in_)
         config = self._begin(earlier, config)
         if self.early_stopping_rounds is not None:
-            check_range(self, ("early_stopping_rounds",), 1)
+            patience = self.early_stopping_rounds
+            check_number("early_stopping_rounds", patience, Range(1))
         if self.validation_fraction is not None and not sets:
             rows, held = self._hold_out(rows)
             sets = {"validation_0": held}
-        check_range(self, ("max_bin",), 2, _MOST_VALUES + 1)
+        check_number("max_bin", self.max_bin, Range(2, _MOST_VALUES + 1))
         self._fit_binner(
             rows,
             earlier,

@@ -7,13 +7,29 @@ import numpy as np
 
 from jaxlab.core.errors import InputError
 from jaxlab.trees.boost.boosting import Config
+from jaxlab.trees.boost.checks import RANGES, Range, check_number
 from jaxlab.trees.boost.dart import Dart
-from jaxlab.trees.estimators.inputs import check_range, feature_places, read_choice
+from jaxlab.trees.estimators.inputs import feature_places, read_choice
 from jaxlab.trees.objectives import losses
 from jaxlab.trees.objectives.catalogue import find_objective, settings_of
 from jaxlab.trees.objectives.objective import Objective
 
 __all__ = ["config_of", "dart_of", "objective_of", "raw_base_score", "raw_scores"]
+
+# What XGBoost's settings are called in the functional core.
+_CORE_NAMES = {
+    "learning_rate": "learning_rate",
+    "max_depth": "max_depth",
+    "max_leaves": "max_leaves",
+    "reg_lambda": "l2",
+    "reg_alpha": "l1",
+    "gamma": "min_gain",
+    "min_child_weight": "min_hessian",
+    "subsample": "subsample",
+    "colsample_bytree": "colsample_bytree",
+    "colsample_bylevel": "colsample_bylevel",
+    "colsample_bynode": "colsample_bynode",
+}
 
 
 def config_of(
@@ -30,16 +46,12 @@ def config_of(
     Raises:
         InputError: If one cannot be used.
     """
-    at_least_0 = ("min_child_weight", "reg_lambda", "reg_alpha", "gamma")
-    shares = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
-    check_range(estimator, at_least_0, 0)
-    check_range(estimator, ("learning_rate",), 0, above=True)
-    check_range(estimator, shares, 0, 1, above=True)
-    check_range(estimator, ("max_depth", "max_leaves"), 0)
-    check_range(estimator, ("n_estimators",), 1)
+    for name, core_name in _CORE_NAMES.items():
+        check_number(name, getattr(estimator, name), RANGES[core_name])
+    check_number("n_estimators", estimator.n_estimators, Range(1))
     step = estimator.max_delta_step
     if step is not None:
-        check_range(estimator, ("max_delta_step",), 0)
+        check_number("max_delta_step", step, RANGES["max_delta_step"])
     policy = read_choice(
         "grow_policy", estimator.grow_policy, ("depthwise", "lossguide")
     )
@@ -47,7 +59,8 @@ def config_of(
         "sampling_method", estimator.sampling_method, ("uniform", "goss")
     )
     if method == "goss":
-        check_range(estimator, ("top_rate", "other_rate"), 0, 1, above=True)
+        for name in ("top_rate", "other_rate"):
+            check_number(name, getattr(estimator, name), RANGES[name])
         if estimator.top_rate + estimator.other_rate > 1:
             raise InputError(
                 f"top_rate {estimator.top_rate} and other_rate {estimator.other_rate} "
@@ -106,7 +119,8 @@ def dart_of(estimator: Any) -> Dart | None:
     """Read the settings of DART, if the booster is one."""
     if read_choice("booster", estimator.booster, ("gbtree", "dart")) == "gbtree":
         return None
-    check_range(estimator, ("rate_drop", "skip_drop"), 0, 1)
+    check_number("rate_drop", estimator.rate_drop, Range(0, 1))
+    check_number("skip_drop", estimator.skip_drop, Range(0, 1))
     sampling, scaling = ("uniform", "weighted"), ("tree", "forest")
     return Dart(
         rate_drop=float(estimator.rate_drop),

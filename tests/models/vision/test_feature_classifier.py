@@ -68,3 +68,15 @@ def test_the_features_of_an_image_depend_on_no_other(rng):
 def test_a_width_without_groups_is_refused():
     with pytest.raises(InputError, match="num_features 100 must be a multiple of 32"):
         start(FeatureClassifier(3, num_features=100), 8)
+
+
+def test_features_are_those_of_embed_and_of_chosen_convolutions(rng):
+    module = FeatureClassifier(3, 32)
+    images = jnp.asarray(rng.uniform(-1, 1, (2, 8, 8, 1)), jnp.float32)
+    variables = module.init(jax.random.key(0), images)
+    found = module.apply(variables, images, (0, -1), method="features")
+    features, _ = module.apply(variables, images, method="embed")
+    np.testing.assert_array_equal(found.pooled, features)
+    assert [layer.shape for layer in found.layers] == [(2, 8, 8, 16), (2, 4, 4, 32)]
+    with pytest.raises(InputError, match="layer 2 is not one of the 2"):
+        module.apply(variables, images, (2,), method="features")

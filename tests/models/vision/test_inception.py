@@ -48,3 +48,13 @@ def test_other_channels_and_small_images_are_refused():
     images = jax.ShapeDtypeStruct((1, 74, 80, 3), jnp.float32)
     with pytest.raises(InputError, match="74 x 80 pixels are too small"):
         jax.eval_shape(Inception().init, jax.random.key(0), images)
+
+
+def test_features_of_any_block_can_be_read():
+    module, images = Inception(), jax.ShapeDtypeStruct((1, 75, 75, 3), jnp.float32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), images)
+    found = jax.eval_shape(
+        lambda v, x: module.apply(v, x, (0, 10), method="features"), variables, images
+    )
+    assert found.pooled.shape == (1, 2048)
+    assert [layer.shape[-1] for layer in found.layers] == [256, 2048]

@@ -286,3 +286,35 @@ def test_a_usual_name_gives_its_sizes():
 def test_a_name_that_is_not_understood_is_refused(name):
     with pytest.raises(InputError, match="is not SIZE/PATCH with SIZE of Ti, S, B"):
         vit(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scan", [False, True])
+def test_features_are_what_the_head_reads_and_outputs_of_blocks(rng, images, scan):
+    params = random_params(TINY, rng)
+    shallow = {k: v for k, v in params.items() if k != "encoder"}
+    shallow["encoder"] = {"block_0": params["encoder"]["block_0"]}
+    given = {**params, "encoder": stack_blocks(params["encoder"])} if scan else params
+    module = TINY.clone(scan=scan)
+    found = jax.jit(
+        lambda p, x: module.apply({"params": p}, x, (0, -1), method="features")
+    )(given, images)
+    logits = apply(TINY, params, images)
+    kernel, bias = (params["head"][name] for name in ("kernel", "bias"))
+    assert relative_error(found.pooled @ kernel + bias[None], logits) < ORDER_OF_SUMS
+    normed = TINY.clone(depth=1, pool="none", num_classes=0)
+    scale, shift = (params["norm"][name][None, None] for name in ("scale", "bias"))
+    for layer, (weights, depth) in enumerate([(shallow, 1), (params, 2)]):
+        expected = apply(normed.clone(depth=depth), weights, images)
+        tokens = found.layers[layer]
+        centred = tokens - tokens.mean(-1, keepdims=True)
+        normal = centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
+        assert relative_error(normal * scale + shift, expected) < ORDER_OF_SUMS
+
+
+def test_a_layer_that_is_not_there_is_refused(images):
+    params = abstract_params(TINY, 12, 8, 3)
+    with pytest.raises(InputError, match="layer 2 is not one of the 2 from 0 on"):
+        jax.eval_shape(
+            lambda p: TINY.apply({"params": p}, images, (2,), method="features"), params
+        )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.trees.boost import run
+from jaxlab.trees.boost import drive
 from jaxlab.trees.boost.boosting import Config, HeldOut, bin_rows, boost, train
 from jaxlab.trees.grow.predict import predict_leaves, predict_raw
 from jaxlab.trees.grow.sampling import goss, uniform_rows
@@ -160,7 +160,7 @@ def test_scores_of_held_out_rows_continue_too():
 def test_how_often_the_host_is_asked_changes_nothing(monkeypatch, seconds):
     config = dataclasses.replace(CONFIG, num_rounds=40, subsample=0.6)
     expected = fit(config=config).forest
-    monkeypatch.setattr(run, "_SECONDS", seconds)
+    monkeypatch.setattr(drive, "_SECONDS", seconds)
     assert_same(fit(config=config).forest, expected)
 
 

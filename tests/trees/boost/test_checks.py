@@ -37,10 +37,13 @@ def begin(X, y, *, config=CONFIG, objective="binary:logistic", **options):
         ({"interactions": ((0, 3),)}, "name feature 3.*indices from 0 to 2"),
         ({"sampling": "goss", "top_rate": 1.0}, "together at most 1"),
         ({"sampling": "goss", "top_rate": 0.7, "other_rate": 0.5}, "at most 1"),
-        ({"learning_rate": -0.1}, "learning_rate -0.1 must be at least 0"),
-        ({"subsample": 0.0}, "subsample 0.0 must be above 0"),
+        (
+            {"learning_rate": -0.1},
+            "learning_rate -0.1 cannot be used; give a number at least 0",
+        ),
+        ({"subsample": 0.0}, "subsample 0.0 cannot be used; give a number above 0"),
         ({"max_depth": 0}, "grow without end"),
-        ({"max_leaves": 1}, "max_leaves is 0 or at least 2"),
+        ({"max_leaves": 1}, "max_leaves 1 cannot be used; give 0 for any number"),
     ],
 )
 def test_settings_out_of_range_are_named(table, settings, message):

@@ -8,11 +8,10 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh
 from jaxlab.trees.boost.boosting import Config, HeldOut, bin_rows, prepare, train
 from jaxlab.trees.boost.stepping import (
-    best_round,
     grown,
-    has_stalled,
     make_state,
     make_step,
+    watched_metric,
 )
 from jaxlab.trees.objectives.catalogue import find_objective
 from jaxlab.trees.table.binning import fit_binner
@@ -71,22 +70,16 @@ def test_a_state_that_was_kept_goes_on_with_the_same_bits(problem, same):
     assert int(again.round) == 4
 
 
-def test_training_has_stalled_after_rounds_without_gain(problem):
+def test_the_metric_that_is_watched_can_be_read_off_a_state(problem):
     arguments, options = problem
     run = prepare(*arguments, **options)
-    state = make_state(run, ROUNDS)
-    assert not has_stalled(state, 1)
-    values = np.float32([3, 1, 2, 2, 0])
-    scores = np.broadcast_to(values[:, None, None], state.scores.shape)
-
-    def after(done):
-        leaves = {"scores": scores, "round": np.int32(done)}
-        return type(state)(**{**vars(state), **leaves})
-
-    assert [has_stalled(after(done), 2) for done in range(5)] == [False] * 4 + [True]
-    assert best_round(after(4)) == 1
-    assert best_round(after(5)) == 4
-    assert best_round(after(5), higher_is_better=True) == 0
+    state, step = make_state(run, ROUNDS), make_step(run)
+    assert watched_metric(state).shape == (0,)
+    losses = []
+    for _ in range(3):
+        state, metrics = step(state, {})
+        losses.append(metrics["test/mlogloss"])
+    np.testing.assert_array_equal(watched_metric(state), losses)
 
 
 def test_no_steps_are_refused(problem):

@@ -1,6 +1,6 @@
-"""Tests of `jaxlab.train.printed_table`."""
+"""Tests of `jaxlab.core.printed_table`."""
 
-from jaxlab.train.printed_table import table_lines
+from jaxlab.core.printed_table import table_lines
 
 
 def test_columns_stand_below_each_other():

@@ -1,0 +1,100 @@
+"""The small files of a run folder: configuration, network, rows of metrics."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+from jaxlab.core.errors import InputError
+
+__all__ = [
+    "FORMAT",
+    "NETWORK_FILE",
+    "as_json",
+    "difference",
+    "read_config",
+    "read_metrics",
+    "read_network",
+    "write_json",
+    "write_text",
+]
+
+FORMAT = 2  # of a run folder
+NETWORK_FILE = "network.json"
+
+
+def read_config(folder: str | pathlib.Path) -> tuple[str, dict[str, Any]]:
+    """Read the name of a run's experiment, and its configuration by field.
+
+    Raises:
+        InputError: If the folder holds no run, or one of an earlier version.
+    """
+    file = pathlib.Path(folder) / "config.json"
+    if not file.exists():
+        raise InputError(f"{folder} is no run folder: it has no config.json")
+    found = json.loads(file.read_text())
+    if found.get("format") != FORMAT:
+        raise InputError(
+            f"run folder {folder} was made by another version of jaxlab, which this "
+            "one does not open; train again in another --run-dir"
+        )
+    return found["experiment"], found["config"]
+
+
+def read_network(folder: str | pathlib.Path) -> dict[str, Any]:
+    """Read `network.json`; see `RunFolder.write_network`.
+
+    Raises:
+        InputError: If there is none; a folder of several runs names them.
+    """
+    file = pathlib.Path(folder) / NETWORK_FILE
+    if not file.exists():
+        runs = sorted(
+            part.parent.name for part in file.parent.glob(f"*/{NETWORK_FILE}")
+        )
+        rest = f"; open one of its runs: {', '.join(runs)}" if runs else ""
+        raise InputError(f"the run in {folder} has no {NETWORK_FILE}{rest}")
+    return json.loads(file.read_text())
+
+
+def read_metrics(folder: str | pathlib.Path) -> list[dict[str, Any]]:
+    """Read the rows of `metrics.jsonl`; a last row cut off by a kill is left out."""
+    rows = []
+    file = pathlib.Path(folder) / "metrics.jsonl"
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """Return the fields of a configuration that say what a run computes."""
+    fields = dataclasses.asdict(config)
+    fields["engine"] = fields.pop("run")["engine"]  # pmap draws other dropout
+    return json.loads(json.dumps(fields))  # tuples become lists, as in the file
+
+
+def difference(
+    found: dict[str, Any], wanted: dict[str, Any], free: tuple[str, ...] = ()
+) -> list[str]:
+    """Say of each field that differs, `free` ones apart, what it is in both."""
+    return [
+        f"{name} is {found.get(name, 'absent')} there, "
+        f"{wanted.get(name, 'absent')} here"
+        for name in sorted((found.keys() | wanted.keys()) - set(free))
+        if found.get(name, ...) != wanted.get(name, ...)
+    ]
+
+
+def write_text(file: pathlib.Path, text: str) -> None:
+    """Replace a file at once, so that a kill leaves the old or the new one."""
+    part = file.with_suffix(file.suffix + ".part")
+    part.write_text(text)
+    part.replace(file)
+
+
+def write_json(file: pathlib.Path, data: Any) -> None:
+    """Replace a file by JSON data, see `write_text`."""
+    write_text(file, json.dumps(data, indent=2) + "\n")
