@@ -169,7 +169,8 @@ def _open(path: pathlib.Path, network: Recorded[nn.Module]) -> Classifier | None
         summary = json.loads(file.read_text())
         run = open_run(path, makers={network.maker: lambda **fields: network.network})
         accuracy = summary["metrics"]["accuracy"]
-        return Classifier(run.params, run.model_state, accuracy)
+        params, state = jax.tree.map(np.asarray, (run.params, run.model_state))
+        return Classifier(params, state, accuracy)
     except Exception as error:  # Orbax has many ways to say that bytes are missing
         warnings.warn(
             f"the classifier in {path} is trained again: {error}", stacklevel=3

@@ -6,6 +6,9 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from jaxlab import trees
 from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import fingerprint
@@ -69,11 +72,11 @@ class OpenedRun:
 
     @functools.cached_property
     def params(self) -> Params:
-        """The parameters to evaluate with, NumPy arrays: the average if one was kept.
+        """The parameters to evaluate with, JAX arrays: the average if one was kept.
 
         Those of the generator, if two networks were trained.
         """
-        return load_params(self.folder, step=self.step)
+        return self.part("")
 
     @functools.cached_property
     def model_state(self) -> ModelState:
@@ -92,7 +95,8 @@ class OpenedRun:
 
     def part(self, name: str) -> PyTree:
         """Read any part of the state, such as `critic/params`; see `load_params`."""
-        return load_params(self.folder, name=name, step=self.step)
+        found = load_params(self.folder, name=name, step=self.step)
+        return jax.tree.map(jnp.asarray, found)
 
     def _has(self, name: str) -> bool:
         try:

@@ -59,8 +59,7 @@ def test_a_network_its_parameters_and_names_come_back(save, same):
     for at, step in (("best", 1), ("last", 3), (1, 1)):
         assert same(open_run(folder, step=at).params, states[step][0]["params"])
     assert len({open_run(folder, step=step).fingerprint for step in (1, 3)}) == 2
-    params = jax.tree.map(jnp.asarray, run.params)
-    logits = run.network.apply({"params": params}, IMAGES)
+    logits = run.network.apply({"params": run.params}, IMAGES)
     assert logits.shape == (2, 3)
 
 
