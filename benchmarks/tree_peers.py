@@ -252,20 +252,21 @@ def compare(folder: pathlib.Path, data_dir: str = "") -> list[dict[str, Any]]:
 def _read_run(folder: pathlib.Path, data_dir: str) -> tuple[Any, int]:
     """Read the configuration of a run of trees, and how many rounds it kept."""
     from experiments import gbdt_tabular
+    from jaxlab.train.run_files import read_config
     from jaxlab.train.run_options import RunOptions
 
     try:
-        saved = json.loads((folder / "config.json").read_text())
+        experiment, saved = read_config(folder)
         rounds = json.loads((folder / "summary.json").read_text())["rounds"]
-        if saved["experiment"] != "gbdt_tabular":
+        if experiment != "gbdt_tabular":
             raise KeyError("gbdt_tabular")
-    except (OSError, ValueError, KeyError):
+    except (InputError, OSError, ValueError, KeyError):
         raise InputError(
             f"folder {folder} holds no finished run of experiments.gbdt_tabular; give "
             "the run folder that one has printed"
         ) from None
     names = {field.name for field in dataclasses.fields(gbdt_tabular.Config)}
-    known = {name: value for name, value in saved["config"].items() if name in names}
+    known = {name: value for name, value in saved.items() if name in names}
     known["drop"] = tuple(known.get("drop", ()))
     return gbdt_tabular.Config(**known, run=RunOptions(data_dir=data_dir)), rounds
 

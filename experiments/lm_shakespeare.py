@@ -20,6 +20,7 @@ from jaxlab.core.pytree import num_elements
 from jaxlab.core.recorded import Recorded, record
 from jaxlab.core.typing import Array, Batch, ModelState, Params
 from jaxlab.data.batches import training_batches
+from jaxlab.data.fingerprint import fingerprint_sources
 from jaxlab.data.order import Order
 from jaxlab.data.text.find import find_text
 from jaxlab.data.text.vocabulary import BOS, EOS, PAD, UNK, VocabularyKind
@@ -106,9 +107,9 @@ def train(config: Config, run: RunFolder) -> Trained:
     engine = make_engine(options.mesh, options.engine, batch_size=config.batch_size)
     text = find_text(config.data, options.data_dir)
     data = encode_text(text, config.length, config.vocabulary, config.vocab_size)
-    data.vocabulary.save(run.path / "vocabulary.json")
     recorded = make_network(config, len(data.vocabulary))
-    run.write_network(recorded, vocabulary="vocabulary.json")
+    contents = fingerprint_sources(data.train, data.test)
+    run.write_network(recorded, vocabulary=data.vocabulary, data=contents)
     model = from_linen(recorded.network)
     warmup, peak = int(config.warmup_rate * config.steps), config.learning_rate
     schedule = make_schedule(config.schedule, peak, config.steps, warmup)

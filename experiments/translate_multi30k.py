@@ -16,6 +16,7 @@ from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.pytree import num_elements
 from jaxlab.core.recorded import record
 from jaxlab.core.typing import Array, Batch, ModelState, Params
+from jaxlab.data.fingerprint import fingerprint_sources
 from jaxlab.data.text.buckets import bucket_batches
 from jaxlab.data.text.find import EMBEDDED_PAIRS, find_pairs
 from jaxlab.data.text.pairs import encode_pairs
@@ -182,11 +183,11 @@ def main(config: Config) -> dict[str, float]:
     collect = make_collector(per_pair, data.valid, engine.mesh)
     decode = make_collector(search, data.test, engine.mesh, batch_size=128)
     with RunFolder("translate_multi30k", config, free=SEARCH) as run:
-        data.vocabulary.save(run.path / "vocabulary.json")
         run.write_network(
             recorded,
             preprocessing={"lowercase": config.lowercase, "max_len": config.max_len},
-            vocabulary="vocabulary.json",
+            vocabulary=data.vocabulary,
+            data=fingerprint_sources(data.valid, data.test),
         )
         run.say(f"{config.model}, {num_elements(state.params):,} parameters, on {data}")
         fitted = fit(

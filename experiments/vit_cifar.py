@@ -16,6 +16,7 @@ from jaxlab.core.pytree import num_elements
 from jaxlab.core.recorded import record
 from jaxlab.core.typing import Array, Batch, ModelState, Params
 from jaxlab.data.batches import training_batches
+from jaxlab.data.fingerprint import fingerprint_sources
 from jaxlab.data.images.augment import random_flip, random_shift, to_unit_range
 from jaxlab.data.images.find import find_images
 from jaxlab.data.order import Order
@@ -134,6 +135,7 @@ def main(config: Config) -> dict[str, float]:
             recorded,
             preprocessing={"shape": data.shape, "range": (-1, 1)},
             class_names=data.class_names,
+            data=fingerprint_sources(data.train, data.test),
         )
         fitted = fit(
             engine.compile(step, state),

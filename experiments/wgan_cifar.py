@@ -17,6 +17,7 @@ from jaxlab.core.recorded import record
 from jaxlab.core.typing import Batch, ModelState, Params
 from jaxlab.data.batches import training_batches
 from jaxlab.data.critic_order import CriticOrder, CriticSchedule
+from jaxlab.data.fingerprint import fingerprint_sources
 from jaxlab.data.images.augment import random_flip, to_unit_range
 from jaxlab.data.images.find import find_images
 from jaxlab.data.order import Order
@@ -133,6 +134,7 @@ def main(config: Config) -> dict[str, float]:
             recorded,
             preprocessing={"shape": data.shape, "range": (-1, 1)},
             class_names=data.class_names,
+            data=fingerprint_sources(data.train, data.test),
         )
         features = find_features(config.features, data, run.path)
         num_samples = config.num_samples

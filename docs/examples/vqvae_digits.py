@@ -14,6 +14,7 @@ import optax
 import tyro
 from flax import linen as nn
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.model import from_linen
 from jaxlab.core.recorded import Recorded, record
 from jaxlab.core.typing import Array, Batch, ModelState, Params
@@ -95,6 +96,8 @@ def main(config: Config) -> dict[str, float]:
     images = data.train.rows(np.arange(len(data.train)))["image"]
     if config.stage1:
         first = open_run(config.stage1, makers={"VQVAE": VQVAE})
+        if not isinstance(first.network, VQVAE):
+            raise InputError(f"the run in {config.stage1} is no first stage")
         config = dataclasses.replace(config, fingerprint=first.fingerprint)
         return train_prior(config, first, to_unit_range(jnp.asarray(images)))
     network = record(VQVAE, num_codes=32)
@@ -147,7 +150,8 @@ def train(
         model, optimizer, jax.random.key(config.seed), engine.mesh, example
     )
     order = Order(len(rows), config.batch_size, config.seed)
-    with RunFolder("vqvae_digits", config) as run:
+    # The first stage may have moved: its fingerprint tells whether it is the same.
+    with RunFolder("vqvae_digits", config, free=("stage1",)) as run:
         run.write_network(network)
         fitted = fit(
             engine.compile(make_train_step(loss_fn, optimizer), state),

@@ -18,7 +18,8 @@ SPECTRAL = "spectral"
 class ImageFeatures(NamedTuple):
     """What a network of images offers to probes, scores and perceptual losses.
 
-    Every one of them has a method `features(images, layers=(), *, train=False)`.
+    ViT, FeatureClassifier and Inception have a method
+    `features(images, layers=(), *, train=False)`; the critics of GANs have none.
 
     Attributes:
         pooled: What the head reads, `(b, d)`.

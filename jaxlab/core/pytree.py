@@ -10,7 +10,14 @@ import numpy as np
 
 from jaxlab.core.typing import Array, Bool, PyTree
 
-__all__ = ["all_finite", "fingerprint", "flat_paths", "num_elements", "path_name"]
+__all__ = [
+    "all_finite",
+    "fingerprint",
+    "fingerprint_text",
+    "flat_paths",
+    "num_elements",
+    "path_name",
+]
 
 
 def num_elements(tree: PyTree) -> int:
@@ -50,3 +57,8 @@ def fingerprint(tree: PyTree) -> str:
         digest.update(f"{path} {array.shape} {array.dtype}\0".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
+
+
+def fingerprint_text(text: str) -> str:
+    """Name a text in 16 characters."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

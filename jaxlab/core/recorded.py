@@ -1,5 +1,6 @@
 """A network beside what it was made of, so that a run can be opened again."""
 
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable
@@ -7,11 +8,13 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 
 __all__ = ["Recorded", "read_fields", "record"]
 
+_LINEN = ("parent", "name")  # fields of every Linen module, which no one gives
 N = TypeVar("N", covariant=True)
 P = ParamSpec("P")
 
@@ -44,12 +47,18 @@ def record(maker: Callable[P, N], *args: P.args, **fields: P.kwargs) -> Recorded
         InputError: If an argument is not plain.
 
     Examples:
-        >>> record(dict, width=64).fields
-        {'width': 64}
+        >>> record(round, number=3.7).fields
+        {'number': 3.7, 'ndigits': None}
     """
-    named: dict[str, Any] = dict(fields)
-    if args:
-        named = dict(inspect.signature(maker).bind(*args, **fields).arguments)
+    signature = inspect.signature(maker)
+    bound = signature.bind(*args, **fields)
+    bound.apply_defaults()  # a later version may have others
+    named: dict[str, Any] = dict(bound.arguments)
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named |= named.pop(name)
+    if isinstance(maker, type) and issubclass(maker, nn.Module):
+        named = {name: value for name, value in named.items() if name not in _LINEN}
     plain = {name: _plain(name, value) for name, value in named.items()}
     return Recorded(maker(*args, **fields), maker.__name__, plain)
 
@@ -62,6 +71,8 @@ def read_fields(fields: dict[str, Any]) -> dict[str, Any]:
 def _plain(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, np.bool_):
+        return bool(value)
     if isinstance(value, list | tuple):
         return [_plain(name, item) for item in value]
     if isinstance(value, dict):
@@ -69,7 +80,9 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, np.integer | np.floating):
         return value.item()
     if isinstance(value, np.dtype | type):
-        return {"dtype": jnp.dtype(value).name}
+        with contextlib.suppress(TypeError, ValueError):
+            if not jnp.dtype(value).hasobject:
+                return {"dtype": jnp.dtype(value).name}
     raise InputError(
         f"{name} is a {type(value).__name__}, which a run's network.json cannot hold; "
         "a maker takes numbers, texts, tuples of them and dtypes"

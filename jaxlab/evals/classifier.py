@@ -31,6 +31,7 @@ from jaxlab.train.engine import make_engine
 from jaxlab.train.evaluate import make_collector, means
 from jaxlab.train.loop import NonFiniteError, fit
 from jaxlab.train.optim import adamw, warmup_cosine
+from jaxlab.train.run_files import FORMAT
 from jaxlab.train.run_folder import RunFolder
 from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import TrainState, init_state
@@ -98,7 +99,7 @@ class _Config:
     seed: int
     device: str  # whose rounding it has
     jax: str = jax.__version__
-    format: int = _FORMAT
+    format: tuple[int, int] = (_FORMAT, FORMAT)
     run: RunOptions = RunOptions()
 
     @property
@@ -150,18 +151,27 @@ def train_classifier(
     found = _open(path, network)
     if found is not None:
         return found
+    options = dataclasses.replace(config.run, run_dir=str(path))
+    config = dataclasses.replace(config, run=options)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # trained all the same
+        run = RunFolder(
+            "classifier",
+            config,
+            resume_path=resume_path or path,
+            is_visible=is_visible,
+        )
+    except InputError as error:  # not writable, or another process is at it
         warnings.warn(f"the classifier is not kept: {error}", stacklevel=2)
         with tempfile.TemporaryDirectory() as temporary:
-            path = pathlib.Path(temporary) / config.name
-            return _train(network, data, config, path, resume_path, is_visible)
-    return _train(network, data, config, path, resume_path, is_visible)
+            options = dataclasses.replace(options, run_dir=f"{temporary}/run")
+            config = dataclasses.replace(config, run=options)
+            run = RunFolder("classifier", config, is_visible=is_visible)
+            return _train(network, data, config, run)
+    return _train(network, data, config, run)
 
 
 def _open(path: pathlib.Path, network: Recorded[nn.Module]) -> Classifier | None:
-    """Open a finished run; one that is damaged is trained anew, in an empty folder."""
+    """Open a finished run; one that is damaged is put aside, to be trained anew."""
     file = path / "summary.json"
     if not file.exists():
         return None
@@ -171,11 +181,16 @@ def _open(path: pathlib.Path, network: Recorded[nn.Module]) -> Classifier | None
         accuracy = summary["metrics"]["accuracy"]
         params, state = jax.tree.map(np.asarray, (run.params, run.model_state))
         return Classifier(params, state, accuracy)
-    except Exception as error:  # Orbax has many ways to say that bytes are missing
+    except (InputError, OSError, ValueError, KeyError) as error:
+        aside = path.with_name(f"{path.name}.damaged")
         warnings.warn(
-            f"the classifier in {path} is trained again: {error}", stacklevel=3
+            f"the classifier in {path} is trained again, since it cannot be read "
+            f"({error}); what is there is put aside as {aside.name}",
+            stacklevel=3,
         )
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            path.rename(aside)
         return None
 
 
@@ -183,9 +198,7 @@ def _train(
     network: Recorded[nn.Module],
     data: ImageData,
     config: _Config,
-    path: pathlib.Path,
-    resume_path: pathlib.Path | None,
-    is_visible: bool,
+    run: RunFolder,
 ) -> Classifier:
     recipe = config.recipe
     model, warmup = from_linen(network.network), recipe.steps // 10
@@ -205,14 +218,7 @@ def _train(
         return {"accuracy": logits.argmax(-1) == batch["label"]}
 
     collect = make_collector(per_example, data.test, engine.mesh)
-    options = dataclasses.replace(config.run, run_dir=str(path))
-    with RunFolder(
-        "classifier",
-        dataclasses.replace(config, run=options),
-        resume_path=resume_path or path,
-        is_visible=is_visible,
-        waits=True,
-    ) as run:
+    with run:
         run.write_network(
             network,
             preprocessing={"shape": data.shape, "range": (-1, 1)},
@@ -235,7 +241,7 @@ def _train(
             metrics = run.finish(means(collect(fitted.state), "accuracy"), fitted.facts)
     if has_diverged:
         with contextlib.suppress(OSError):
-            shutil.rmtree(path)
+            shutil.rmtree(run.path)
         raise InputError(
             f"the classifier diverged with learning_rate {recipe.learning_rate}; give "
             "a lower one"

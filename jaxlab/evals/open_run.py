@@ -1,5 +1,6 @@
 """Open the folder of a run: configuration, network, parameters, names."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -81,29 +82,29 @@ class OpenedRun:
     @functools.cached_property
     def model_state(self) -> ModelState:
         """What the network keeps beside its parameters, such as batch statistics."""
-        name = "model_state" if self._has("params") else "generator/model_state"
-        return self.part(name) if self._has(name) else {}
+        for name in ("model_state", "generator/model_state"):
+            with contextlib.suppress(InputError):
+                return self.part(name)
+        return {}
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A short name of the parameters: other ones have another.
+        """A short name of parameters and model state: others have another.
 
         A second stage keeps it in its configuration, so that it is not resumed beside
         another first stage.
         """
-        return fingerprint(self.params)
+        return fingerprint((self.params, self.model_state))
 
     def part(self, name: str) -> PyTree:
         """Read any part of the state, such as `critic/params`; see `load_params`."""
+        if isinstance(self.network, _ESTIMATORS):
+            raise InputError(
+                f"the run in {self.folder} trained trees, which have no parameters; "
+                "use `network`, the fitted estimator"
+            )
         found = load_params(self.folder, name=name, step=self.step)
         return jax.tree.map(jnp.asarray, found)
-
-    def _has(self, name: str) -> bool:
-        try:
-            self.part(name)
-        except InputError:
-            return False
-        return True
 
 
 def open_run(
@@ -120,7 +121,8 @@ def open_run(
     Args:
         folder: A run folder, as printed at the end of a run.
         step: Which state to read: the `best` by the run's own measure (the last where
-            none was measured), the `last`, or that of a step.
+            none was measured), the `last`, or that of a step. An estimator of trees is
+            always the finished one.
         makers: Makers by name beside those of jaxlab, for networks of one's own.
 
     Raises:
@@ -138,7 +140,13 @@ def open_run(
             raise InputError(f"the run in {path} has not finished: it has no model.npz")
         network = _ESTIMATOR_NAMES[maker]().load_model(file)
     elif maker in known:
-        network = known[maker](**read_fields(found["fields"]))
+        try:
+            network = known[maker](**read_fields(found["fields"]))
+        except TypeError as error:
+            raise InputError(
+                f"the network of {path} cannot be made again: {error}; it was recorded "
+                "by another version"
+            ) from None
     else:
         raise InputError(
             f"the network of {path} was made by {maker!r}, which is none of "

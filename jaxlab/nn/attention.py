@@ -221,13 +221,19 @@ class MultiHeadAttention(nn.Module):
         self.has_qkv_bias = (
             self.use_bias if options.qkv_bias is None else options.qkv_bias
         )
-        shape = (self.width // self.num_heads, self.has_qkv_bias)
+
+        def projection(num_heads: int) -> _Projection:
+            head_width = self.width // self.num_heads
+            return _Projection(num_heads, head_width, self.has_qkv_bias)
+
         if options.qk_norm is not None:
-            norm = options.qk_norm, options.norm_eps, self.dtype
-            self.query_norm, self.key_norm = make_norm(*norm), make_norm(*norm)
-        self.query = _Projection(self.num_heads, *shape)
-        self.key = _Projection(self.num_kv_heads or self.num_heads, *shape)
-        self.value = _Projection(self.num_kv_heads or self.num_heads, *shape)
+            self.query_norm, self.key_norm = (
+                make_norm(options.qk_norm, options.norm_eps, self.dtype)
+                for _ in range(2)
+            )
+        self.query = projection(self.num_heads)
+        self.key = projection(self.num_kv_heads or self.num_heads)
+        self.value = projection(self.num_kv_heads or self.num_heads)
         self.out = nn.DenseGeneral(
             self.width,
             axis=(-2, -1),
@@ -249,7 +255,8 @@ class MultiHeadAttention(nn.Module):
             x: Tokens that ask.
             memory: Tokens that are read; None: `x`.
             visible: True where a token may see another; None: everywhere.
-            bias: What is added to the scores, see `dot_product_attention`.
+            bias: What is added to the scores, see `dot_product_attention`; `look` and
+                `extend`, which decode step by step, take none.
         """
         if memory is not None:
             queries = self._project_queries(x)

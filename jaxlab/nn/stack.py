@@ -188,7 +188,7 @@ def _scanned(
     """Run a function of a block over all of them, with its inputs' axis of layers."""
     return nn.scan(
         apply,
-        variable_axes={"params": 0, "intermediates": 0},
+        variable_axes={True: 0},  # whatever a block keeps, by layer
         split_rngs={"params": True, "dropout": True},
         in_axes=axis,
         out_axes=axis,

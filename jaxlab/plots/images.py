@@ -61,8 +61,8 @@ def image_grid(
         colors: Colour of each title; black by default.
         columns: Images in a row.
     """
-    columns = min(columns, len(images))
-    lines = -(-len(images) // columns)
+    columns = max(min(columns, len(images)), 1)
+    lines = max(-(-len(images) // columns), 1)
     figure = new_figure(1.25 * columns, (1.5 if titles else 1.25) * lines)
     axes = figure.add_subplot()
     axes.set_axis_off()

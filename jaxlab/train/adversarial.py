@@ -234,6 +234,12 @@ def make_adversarial_step(
         if axis_name is not None:
             for loss_fn in (critic_loss_fn, generator_loss_fn):
                 refuse_whole_batch(loss_fn, "engine 'pmap'", "--engine jit")
+            if "batch_stats" in state.critic.model_state:
+                raise InputError(
+                    "engine 'pmap' would score the rows of each device by statistics "
+                    "of their own, but this critic's are of the whole batch; use "
+                    "--engine jit"
+                )
 
         def body(critic: Player, inputs: tuple) -> tuple[Player, Metrics]:
             part, index = inputs

@@ -87,7 +87,7 @@ class Checkpoints:
         state, frozen = _split(state)
         if frozen is not None and not self._frozen.exists():
             with ocp.StandardCheckpointer() as writer:  # whole when it has its name
-                writer.save(self._frozen, frozen)
+                writer.save(self._frozen, {_FROZEN: frozen})
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
         )
@@ -148,9 +148,10 @@ class Checkpoints:
                 "put it back, or train again in another --run-dir"
             )
         with ocp.StandardCheckpointer() as reader:
-            saved = dict(reader.metadata(self._frozen).item_metadata)
-            self._check_shapes(saved, abstract, str(self._frozen))
-            return reader.restore(self._frozen, abstract)
+            saved = _metadata(reader, self._frozen)
+            wanted = {_FROZEN: abstract}
+            self._check_shapes(saved, wanted, str(self._frozen))
+            return reader.restore(self._frozen, wanted)[_FROZEN]
 
     def _check_shapes(self, metadata: PyTree, abstract: PyTree, name: str) -> None:
         """Say in lines what differs; Orbax would answer with pages."""
@@ -229,12 +230,12 @@ def load_params(
         raise InputError(f"no checkpoints in {folder}; give a run folder")
     with ocp.PyTreeCheckpointer() as reader:
         if name == _FROZEN:
-            file, parts = path.with_name(_FROZEN), []
+            file, parts = path.with_name(_FROZEN), [_FROZEN]
             if not file.is_dir():
                 raise InputError(f"the run in {folder} has no frozen parameters")
         else:
             file, parts = path / str(_find_step(path, step)) / _STATE, name.split("/")
-        saved = dict(reader.metadata(file).item_metadata)
+        saved = _metadata(reader, file)
         if parts == [""]:
             parts = _evaluated(saved)
         part: Any = saved
@@ -254,6 +255,14 @@ def load_params(
             ),
         )
     return functools.reduce(lambda tree, key: tree[key], parts, restored)
+
+
+def _metadata(reader: Any, file: pathlib.Path) -> dict[str, Any]:
+    """Read what arrays a folder of Orbax holds."""
+    found = reader.metadata(file).item_metadata
+    if found is None:
+        raise InputError(f"{file} is damaged: it does not tell what it holds")
+    return dict(found)
 
 
 def _evaluated(saved: Mapping[str, Any]) -> list[str]:

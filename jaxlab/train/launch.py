@@ -47,7 +47,7 @@ def launch(
         by_data: See `parse`.
         description: Text above the flags in `--help`; its first line is the title.
     """
-    program = f"python -m {_module(main)}"
+    program = _command(main)
     chosen = parse(
         config,
         smoke=smoke,
@@ -181,7 +181,11 @@ def _fail(message: str, code: int, kind: str = "error: ") -> NoReturn:
     sys.exit(code)
 
 
-def _module(main: Callable[..., Any]) -> str:
+def _command(main: Callable[..., Any]) -> str:
+    """Return how an experiment is started."""
     module = sys.modules[main.__module__]
     spec = getattr(module, "__spec__", None)
-    return spec.name if spec is not None else main.__module__
+    if spec is not None:
+        return f"python -m {spec.name}"
+    file = getattr(module, "__file__", None)
+    return f"python {file}" if file else f"python -m {main.__module__}"

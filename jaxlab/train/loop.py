@@ -177,7 +177,13 @@ class _Loop:
             self.run.resume(0)
             saved.save(0, state, self._meta())  # a NaN can be replayed from here
             return state, 0
+        given = getattr(state, "frozen", None)
         state, meta, start = saved.restore(self.abstract)
+        if given is not None and not _same(given, state.frozen):
+            raise InputError(
+                f"run folder {self.run.path} was begun with other frozen parameters; "
+                "give the same to resume it, or another --run-dir"
+            )
         self.sums, self.count = meta["sums"], meta["count"]
         self.earlier_seconds = meta["training_seconds"]
         if start and self.is_done(state):
@@ -304,7 +310,7 @@ class _Loop:
             "total_seconds": self.run.total_seconds(),
         }
 
-    def _stop_non_finite(self, offending: int, values: dict[str, float]) -> None:
+    def _stop_non_finite(self, offending: int, values: dict[str, float]) -> NoReturn:
         """Keep the state before a bad update and its batch, then raise.
 
         The bad update has overwritten the state; but a run is a pure function of its
@@ -336,6 +342,15 @@ def _on_host(batch: Batch) -> Batch:
         whole = jax.tree.map(lambda a: np.asarray(a.addressable_data(0)), batch.arrays)
         return jax.tree.map(lambda array: array[np.asarray(batch.index)], whole)
     return jax.tree.map(np.asarray, batch)
+
+
+def _same(given: PyTree, saved: PyTree) -> bool:
+    """Tell whether trees are equal, as far as this process can see."""
+    leaves = zip(jax.tree.leaves(given), jax.tree.leaves(saved), strict=True)
+    return all(
+        np.array_equal(one.addressable_data(0), other.addressable_data(0))
+        for one, other in leaves
+    )
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -10,6 +10,7 @@ from jaxlab.core.errors import InputError
 __all__ = [
     "FORMAT",
     "NETWORK_FILE",
+    "VOCABULARY_FILE",
     "as_json",
     "difference",
     "read_config",
@@ -21,6 +22,8 @@ __all__ = [
 
 FORMAT = 2  # of a run folder
 NETWORK_FILE = "network.json"
+VOCABULARY_FILE = "vocabulary.json"
+_SHOWN = 80  # characters of a value that differs
 
 
 def read_config(folder: str | pathlib.Path) -> tuple[str, dict[str, Any]]:
@@ -32,13 +35,13 @@ def read_config(folder: str | pathlib.Path) -> tuple[str, dict[str, Any]]:
     file = pathlib.Path(folder) / "config.json"
     if not file.exists():
         raise InputError(f"{folder} is no run folder: it has no config.json")
-    found = json.loads(file.read_text())
+    found = _read_json(file)
     if found.get("format") != FORMAT:
         raise InputError(
             f"run folder {folder} was made by another version of jaxlab, which this "
             "one does not open; train again in another --run-dir"
         )
-    return found["experiment"], found["config"]
+    return _field(file, found, "experiment"), _field(file, found, "config")
 
 
 def read_network(folder: str | pathlib.Path) -> dict[str, Any]:
@@ -54,7 +57,32 @@ def read_network(folder: str | pathlib.Path) -> dict[str, Any]:
         )
         rest = f"; open one of its runs: {', '.join(runs)}" if runs else ""
         raise InputError(f"the run in {folder} has no {NETWORK_FILE}{rest}")
-    return json.loads(file.read_text())
+    found = _read_json(file)
+    for name in ("maker", "fields", "preprocessing", "class_names", "vocabulary"):
+        _field(file, found, name)
+    return found
+
+
+def _read_json(file: pathlib.Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise _damaged(file, str(error)) from None
+    if not isinstance(found, dict):
+        raise _damaged(file, "it holds no fields")
+    return found
+
+
+def _field(file: pathlib.Path, found: dict[str, Any], name: str) -> Any:
+    if name not in found:
+        raise _damaged(file, f"it has no {name}")
+    return found[name]
+
+
+def _damaged(file: pathlib.Path, why: str) -> InputError:
+    return InputError(
+        f"{file} cannot be read: {why}; put it back, or train in another --run-dir"
+    )
 
 
 def read_metrics(folder: str | pathlib.Path) -> list[dict[str, Any]]:
@@ -80,12 +108,20 @@ def difference(
     found: dict[str, Any], wanted: dict[str, Any], free: tuple[str, ...] = ()
 ) -> list[str]:
     """Say of each field that differs, `free` ones apart, what it is in both."""
-    return [
-        f"{name} is {found.get(name, 'absent')} there, "
-        f"{wanted.get(name, 'absent')} here"
-        for name in sorted((found.keys() | wanted.keys()) - set(free))
-        if found.get(name, ...) != wanted.get(name, ...)
-    ]
+    texts = []
+    for name in sorted((found.keys() | wanted.keys()) - set(free)):
+        there, here = found.get(name, "absent"), wanted.get(name, "absent")
+        if isinstance(there, dict) and isinstance(here, dict):
+            texts += [f"{name}.{text}" for text in difference(there, here)]
+        elif there != here:
+            texts.append(f"{name} is {_short(there)} there, {_short(here)} here")
+    return texts
+
+
+def _short(value: Any) -> str:
+    """Write a value in few characters: 1000 class names would hide the rest."""
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def write_text(file: pathlib.Path, text: str) -> None:

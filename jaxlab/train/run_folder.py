@@ -17,15 +17,19 @@ import jax
 
 from jaxlab.core.distributed import is_main_process
 from jaxlab.core.errors import InputError
+from jaxlab.core.pytree import fingerprint_text
 from jaxlab.core.recorded import Recorded
+from jaxlab.data.text.vocabulary import Vocabulary
 from jaxlab.train.checkpoint import Checkpoints
 from jaxlab.train.run_files import (
     FORMAT,
     NETWORK_FILE,
+    VOCABULARY_FILE,
     as_json,
     difference,
     read_config,
     read_metrics,
+    read_network,
     write_json,
     write_text,
 )
@@ -56,7 +60,6 @@ class RunFolder:
         free: tuple[str, ...] = (),
         resume_path: str | pathlib.Path = "",
         is_visible: bool = True,
-        waits: bool = False,
     ) -> None:
         """Open or make the folder of a run.
 
@@ -68,7 +71,6 @@ class RunFolder:
                 happens after training.
             resume_path: What `--run-dir` must name to resume, if it is not this folder.
             is_visible: Whether to tell what happens, on one process.
-            waits: Wait for another process that has the folder open.
 
         Raises:
             InputError: If the folder holds another run, or is in use.
@@ -82,10 +84,10 @@ class RunFolder:
         self.is_visible = is_visible and self._is_main
         self._earlier_seconds = 0.0  # of the sessions before this one
         self._check_folder()
-        self._lock = self._take_lock(waits) if self._is_main else None
+        self._lock = self._take_lock() if self._is_main else None
         try:
             self._check_config(config)
-        except InputError:
+        except BaseException:
             if self._lock is not None:
                 self._lock.close()
             raise
@@ -130,11 +132,11 @@ class RunFolder:
                 "--run-dir"
             )
 
-    def _take_lock(self, waits: bool) -> TextIO:
+    def _take_lock(self) -> TextIO:
         lock = (self.path / ".lock").open("w")
         try:
             if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
             raise InputError(
@@ -170,7 +172,8 @@ class RunFolder:
         *,
         preprocessing: Mapping[str, Any] | None = None,
         class_names: Sequence[str] = (),
-        vocabulary: str = "",
+        vocabulary: Vocabulary | None = None,
+        data: str = "",
     ) -> None:
         """Write `network.json`: what `jaxlab.evals.open_run` makes the network of.
 
@@ -178,7 +181,8 @@ class RunFolder:
             network: Made by `record`.
             preprocessing: How data become the network's inputs, as JSON data.
             class_names: Names of the classes, in the order of the logits.
-            vocabulary: Name of the vocabulary's file in this folder.
+            vocabulary: Tokens of a network of texts; written beside, if it is new.
+            data: Fingerprint of the data, see `jaxlab.data.fingerprint`.
 
         Raises:
             InputError: If the run was begun with another network: its data changed.
@@ -188,18 +192,22 @@ class RunFolder:
             "fields": network.fields,
             "preprocessing": dict(preprocessing or {}),
             "class_names": list(class_names),
-            "vocabulary": vocabulary,
+            "vocabulary": VOCABULARY_FILE if vocabulary else "",
+            "tokens": fingerprint_text(repr(vocabulary)) if vocabulary else "",
+            "data": data,
         }
         wanted = json.loads(json.dumps(wanted))  # tuples become lists, as in the file
         file = self.path / NETWORK_FILE
         if file.exists():
-            different = difference(json.loads(file.read_text()), wanted)
+            different = difference(read_network(self.path), wanted)
             if different:
                 raise InputError(
                     f"run folder {self.path} was begun with other data or another "
                     f"network: {'; '.join(different)}. Give another --run-dir"
                 )
         elif self._is_main:
+            if vocabulary is not None:
+                vocabulary.save(self.path / VOCABULARY_FILE)
             write_json(file, wanted)
 
     def resume(self, step: int, seconds: float = 0.0) -> None:
@@ -253,7 +261,7 @@ class RunFolder:
         return self._earlier_seconds + time.perf_counter() - self._started
 
     def count_earlier(self, part: "RunFolder") -> None:
-        """Count the earlier sessions of a run below this one among one's own."""
+        """Add the seconds of earlier sessions of a run below this one."""
         self._earlier_seconds += part._earlier_seconds
 
     def finish(

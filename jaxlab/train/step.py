@@ -1,6 +1,7 @@
 """One supervised update as a pure function."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -70,8 +71,13 @@ def whole_batch(loss_fn: F) -> F:
     the batch into parts (`accumulate_steps`) or devices that do not see each other
     (`pmap`), since the mean of the parts' losses is another loss.
     """
-    loss_fn.is_whole_batch = True  # type: ignore[attr-defined]
-    return loss_fn
+
+    @functools.wraps(loss_fn)
+    def marked(*args: Any) -> Any:
+        return loss_fn(*args)
+
+    marked.is_whole_batch = True  # type: ignore[attr-defined]
+    return marked  # type: ignore[return-value]
 
 
 def refuse_whole_batch(loss_fn: Callable[..., Any], setting: str, remedy: str) -> None:
@@ -80,6 +86,8 @@ def refuse_whole_batch(loss_fn: Callable[..., Any], setting: str, remedy: str) -
     Raises:
         InputError: If the loss is marked; names the setting and the remedy.
     """
+    while isinstance(loss_fn, functools.partial):
+        loss_fn = loss_fn.func
     if getattr(loss_fn, "is_whole_batch", False):
         raise InputError(
             f"{setting} would average the losses of parts of the batch, but this loss "

@@ -31,3 +31,14 @@ def test_a_maker_is_called_again_with_the_same_fields():
 def test_what_is_not_plain_is_refused_by_name():
     with pytest.raises(InputError, match="rate is a ndarray"):
         record(Network, "cnn", rate=np.zeros(3))
+    with pytest.raises(InputError, match="rate is a type"):
+        record(Network, "cnn", rate=Network)
+
+
+def test_defaults_and_further_fields_are_kept():
+    def maker(name, depth=2, **fields):
+        return name, depth, fields
+
+    found = record(maker, "S", width=np.int32(3), scan=np.bool_(True))
+    assert found.fields == {"name": "S", "depth": 2, "width": 3, "scan": True}
+    assert maker(**read_fields(found.fields)) == ("S", 2, {"width": 3, "scan": True})

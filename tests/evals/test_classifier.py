@@ -1,6 +1,7 @@
 """Tests of `jaxlab.evals.classifier` and `jaxlab.evals.embedding`."""
 
 import dataclasses
+import fcntl
 import os
 import shutil
 import signal
@@ -169,6 +170,7 @@ def test_a_damaged_run_is_trained_again(data, folder, trained, same, harm):
     with pytest.warns(UserWarning, match="is trained again"):
         again = train(data)
     assert trained == [0, 0]
+    assert {p.suffix for p in folder.iterdir()} == {"", ".damaged"}
     assert same(again.params, one.params)
     assert train(data).accuracy == one.accuracy
     assert trained == [0, 0]
@@ -184,6 +186,17 @@ def test_what_diverged_is_not_kept(data, folder):
     with pytest.raises(InputError, match=r"diverged with learning_rate 1e\+38"):
         train(data, recipe=recipe)
     assert not list(folder.iterdir())
+
+
+def test_one_that_another_process_trains_is_not_waited_for(data, folder, same):
+    one = train(data)
+    (path,) = folder.iterdir()
+    (path / "summary.json").unlink()
+    with (path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.warns(UserWarning, match="is not kept: .* in use by another"):
+            again = train(data)
+    assert same(again.params, one.params)
 
 
 def test_recipes_follow_the_data(data):

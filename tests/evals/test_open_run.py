@@ -1,6 +1,7 @@
 """A run folder opens to the network that it holds."""
 
 import json
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,15 @@ from jaxlab.models.vision.vit import ViT
 from jaxlab.train.checkpoint import Checkpoints
 from jaxlab.train.run_folder import RunFolder
 from jaxlab.train.run_options import RunOptions
+from jaxlab.trees import XGBoostClassifier
 from tests.train.conftest import Config
 
 SIZES = {"num_classes": 3, "patch_size": 4, "width": 8, "depth": 1, "num_heads": 2}
 IMAGES = jnp.linspace(-1, 1, 2 * 8 * 8).reshape(2, 8, 8, 1)
+
+
+class Sizes(NamedTuple):
+    width: int
 
 
 @pytest.fixture
@@ -30,9 +36,6 @@ def save(tmp_path):
     def save(network, states, **notes):
         config = Config(run=RunOptions(run_dir=str(tmp_path / "run")))
         with RunFolder("toy", config) as run:
-            if "vocabulary" in notes:
-                notes["vocabulary"].save(run.path / "vocabulary.json")
-                notes["vocabulary"] = "vocabulary.json"
             run.write_network(network, **notes)
             for step, (state, score) in states.items():
                 run.checkpoints.save(step, state, {}, score)
@@ -95,11 +98,13 @@ def test_what_cannot_be_opened_is_told_in_one_line(save, tmp_path):
         (tmp_path / "all" / "gru" / "network.json").write_text("{}")
     with pytest.raises(InputError, match=r"has no network\.json; open one of .*: gru"):
         open_run(tmp_path / "all")
-    folder = save(record(dict, width=3), {})
-    with pytest.raises(InputError, match="made by 'dict', which is none of"):
+    folder = save(record(Sizes, width=3), {})
+    with pytest.raises(InputError, match="made by 'Sizes', which is none of"):
         open_run(folder)
-    run = open_run(folder, makers={"dict": dict})
-    assert run.network == {"width": 3}
+    with pytest.raises(InputError, match=r"cannot be made again: .*'width'"):
+        open_run(folder, makers={"Sizes": lambda depth: depth})
+    run = open_run(folder, makers={"Sizes": Sizes})
+    assert run.network == Sizes(3)
     with pytest.raises(InputError, match="no complete checkpoint"):
         _ = run.params
     config = json.loads((folder / "config.json").read_text())
@@ -122,3 +127,16 @@ def test_opening_touches_nothing_that_is_being_written(save):
 
 def test_every_maker_is_known_by_its_own_name():
     assert all(maker.__name__ == name for name, maker in MAKERS.items())
+
+
+def test_a_run_of_trees_opens_to_its_estimator(save, rng):
+    folder = save(record(XGBoostClassifier), {}, class_names=("no", "yes"))
+    with pytest.raises(InputError, match="has not finished"):
+        open_run(folder)
+    X, y = rng.normal(size=(40, 2)), np.arange(40) % 2
+    model = XGBoostClassifier(n_estimators=2, max_depth=2).fit(X, y)
+    model.save_model(folder / "model.npz")
+    run = open_run(folder)
+    np.testing.assert_array_equal(run.network.predict_proba(X), model.predict_proba(X))
+    with pytest.raises(InputError, match="trees, which have no parameters"):
+        _ = run.params

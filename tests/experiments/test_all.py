@@ -8,8 +8,10 @@ import os
 import random
 import signal
 
+import jax
 import pytest
 
+from jaxlab.evals.open_run import open_run
 from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.run_files import read_metrics
 from jaxlab.train.run_options import RunOptions
@@ -92,6 +94,9 @@ def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
     assert experiment.main(short(experiment, broken)) == metrics
     assert f"resumed from step {last + 1}" in capsys.readouterr().out
     assert_same_run(whole, broken, note=f"{stops=}")
+    assert vars(open_run(whole))["experiment"] == name_of(experiment)
+    if "gbdt" not in name_of(experiment):
+        assert jax.tree.leaves(open_run(whole).params)
     summaries = [json.loads((f / "summary.json").read_text()) for f in (whole, broken)]
     assert summaries[0]["metrics"] == summaries[1]["metrics"]
 

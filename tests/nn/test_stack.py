@@ -290,3 +290,22 @@ def test_any_block_can_be_stacked_and_each_output_read(x, key, scan):
     outputs = stack.apply(variables, x, other, train=False, method="layers")
     for number, output in enumerate(outputs, 1):
         np.testing.assert_allclose(output, x + number, rtol=1e-6)
+
+
+class Counting(nn.Module):
+    """A block that keeps a state of its own."""
+
+    @nn.compact
+    def __call__(self, x, drop_path_rate, *, train):
+        calls = self.variable("batch_stats", "calls", lambda: jnp.zeros(()))
+        calls.value += 1.0 * train
+        return x + drop_path_rate
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_blocks_may_keep_a_state(x, key, scan):
+    stack = Stack(3, {}, scan=scan, make_block=Counting)
+    variables = stack.init(key, x, train=False)
+    _, updated = stack.apply(variables, x, train=True, mutable=["batch_stats"])
+    counts = jax.tree.leaves(updated["batch_stats"])
+    assert np.concatenate([np.ravel(count) for count in counts]).tolist() == [1, 1, 1]

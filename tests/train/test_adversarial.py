@@ -408,3 +408,13 @@ def test_both_losses_know_the_step_and_what_is_frozen():
         state, metrics = step(state, batch_of(t, 2))
         assert (metrics["seen"], metrics["known"]) == (5 + t, 5 * t)
     assert state.frozen == 5
+
+
+def test_a_critic_of_batch_statistics_is_not_cut_into_devices():
+    game = Game()
+    state = game.state("data=2")
+    statistics = {"batch_stats": {"mean": jnp.zeros(2)}}
+    critic = dataclasses.replace(state.critic, model_state=statistics)
+    state = dataclasses.replace(state, critic=critic)
+    with pytest.raises(InputError, match="this critic's are of the whole batch"):
+        pmap_step(game.step(), make_mesh("data=2"))(state, batch_of(0, 2))

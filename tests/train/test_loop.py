@@ -18,6 +18,7 @@ from jaxlab.train.engine import compile_step
 from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.loop import NonFiniteError, fit
 from jaxlab.train.run_files import read_metrics
+from jaxlab.train.step import make_train_step
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,9 @@ def drawn(monkeypatch):
         loop, "learning_curves", lambda folder, rows: folders.append(folder)
     )
     return folders
+
+
+MESH = make_mesh("data=1")
 
 
 def train(problem, run, steps=10, mesh="data=1", batches=None, **options):
@@ -330,3 +334,22 @@ def test_a_run_ends_early_when_its_state_says_so(open_run):
     assert found.was_finished
     assert found.steps == 4
     assert without_time(read_metrics(run.path)) == rows
+
+
+def test_a_run_is_not_resumed_beside_another_teacher(problem, open_run):
+    def start(teacher, **options):
+        state = problem.state(frozen=jnp.float32(teacher))
+        step = compile_step(
+            make_train_step(problem.loss_fn, problem.optimizer), state, MESH
+        )
+        return fit(step, state, problem.batches, steps=4, batch_size=8, **options)
+
+    run = open_run()
+    with pytest.raises(Interrupted):
+        start(2.0, run=run, is_done=lambda state: os.kill(os.getpid(), signal.SIGINT))
+    run.close()
+    run = open_run()
+    with pytest.raises(InputError, match="begun with other frozen parameters"):
+        start(7.0, run=run)
+    run.close()
+    assert start(2.0, run=open_run()).state.frozen == 2.0

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import pathlib
+from typing import NamedTuple
 
 import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.recorded import record
+from jaxlab.data.text.vocabulary import Vocabulary, train_vocabulary
 from jaxlab.train.run_files import read_metrics, read_network
 from jaxlab.train.run_folder import RunFolder
 from jaxlab.train.run_options import RunOptions
@@ -17,6 +19,10 @@ from jaxlab.train.run_options import RunOptions
 class Rate:
     learning_rate: float
     run: RunOptions
+
+
+class Network(NamedTuple):
+    width: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,12 +194,34 @@ def test_a_folder_of_an_earlier_version_is_refused(open_run):
 def test_other_data_or_another_network_than_the_run_was_begun_with_are_refused(
     open_run,
 ):
-    run, network = open_run(), record(dict, width=64)
+    run, network = open_run(), record(Network, width=64)
     run.write_network(network, class_names=("cat", "dog"))
     run.write_network(network, class_names=["cat", "dog"])
     with pytest.raises(InputError, match=r"class_names is \['cat', 'dog'\] there"):
         run.write_network(network, class_names=["cat", "cow"])
-    with pytest.raises(InputError, match=r"fields is {'width': 64} there"):
-        run.write_network(record(dict, width=65), class_names=["cat", "dog"])
+    with pytest.raises(InputError, match=r"fields\.width is 64 there, 65 here"):
+        run.write_network(record(Network, width=65), class_names=["cat", "dog"])
     found = read_network(run.path)
-    assert (found["maker"], found["fields"]) == ("dict", {"width": 64})
+    assert (found["maker"], found["fields"]) == ("Network", {"width": 64})
+
+
+def test_a_vocabulary_is_written_once_and_another_one_refused(open_run):
+    run, network = open_run(), record(Network, width=64)
+    first, other = (train_vocabulary([text], "char") for text in ("abc", "abd"))
+    run.write_network(network, vocabulary=first)
+    with pytest.raises(InputError, match=r"tokens is .* there"):
+        run.write_network(network, vocabulary=other)
+    assert Vocabulary.load(run.path / "vocabulary.json") == first
+    with pytest.raises(InputError, match=r"data is .* there"):
+        run.write_network(network, vocabulary=first, data="others")
+
+
+@pytest.mark.parametrize("text", ["{bro", "[]", '{"format": 2}'])
+@pytest.mark.parametrize("name", ["config.json", "network.json"])
+def test_a_damaged_file_is_told_in_one_line(open_run, name, text):
+    run = open_run()
+    run.write_network(record(Network, width=64))
+    run.close()
+    (run.path / name).write_text(text)
+    with pytest.raises(InputError, match=f"{name} cannot be read: .* put it back"):
+        open_run().write_network(record(Network, width=64))

@@ -1,5 +1,7 @@
 """The step against optax by hand, and what its options promise."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -153,9 +155,11 @@ def test_a_loss_knows_its_step_and_frozen_parameters_do_not_move(problem, same):
 
 
 def test_a_loss_of_the_whole_batch_is_not_cut_into_parts(problem):
-    loss_fn = whole_batch(lambda *args: problem.loss_fn(*args))
-    with pytest.raises(InputError, match="accumulate_steps 2 would average the losses"):
-        make_train_step(loss_fn, problem.optimizer, accumulate_steps=2)
+    loss_fn = whole_batch(problem.loss_fn)
+    for marked in (loss_fn, functools.partial(loss_fn)):
+        with pytest.raises(InputError, match="accumulate_steps 2 would average"):
+            make_train_step(marked, problem.optimizer, accumulate_steps=2)
+    assert not hasattr(problem.loss_fn, "is_whole_batch")
     step = make_train_step(loss_fn, problem.optimizer)
     state = problem.state(make_mesh("data=2"))
     with pytest.raises(InputError, match=r"engine 'pmap' would .* use --engine jit"):

@@ -55,6 +55,7 @@ RANGES = {
     "colsample_bylevel": _SHARE,
     "colsample_bynode": _SHARE,
 }
+_OF_GOSS = ("top_rate", "other_rate")
 
 
 def check_number(name: str, value: Any, allowed: Range) -> None:
@@ -158,7 +159,8 @@ def check_config(config: Config, num_features: int) -> None:
         InputError: With the setting and what is allowed.
     """
     for name, allowed in RANGES.items():
-        check_number(name, getattr(config, name), allowed)
+        if config.sampling == "goss" or name not in _OF_GOSS:
+            check_number(name, getattr(config, name), allowed)
     if not config.max_depth and not config.max_leaves:
         raise InputError(
             "max_depth 0 and max_leaves 0 would let a tree grow without end; give one"

@@ -77,7 +77,7 @@ def train_dart(
         dart: How trees are dropped.
         weights: Of the trees of the forest to go on from; 1 by default.
         patience: For early stopping, as in `train`.
-        tolerance: Likewise.
+        tolerance: By how much a round must improve on the best one.
         watch: Called after each round.
         options: Of `prepare`.
 

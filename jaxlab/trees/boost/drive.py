@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from jaxlab.core.errors import InputError
 from jaxlab.trees.grow.tree import Forest
 
 __all__ = ["BoostingProgress", "EarlyStopping", "Rounds", "drive", "last_score"]
@@ -22,11 +23,18 @@ class EarlyStopping:
         patience: Rounds without gain that end training.
         tolerance: By how much a round must improve on the best one.
         higher_is_better: Whether the metric grows with better predictions.
+
+    Raises:
+        InputError: If the patience is less than a round.
     """
 
     patience: int
     tolerance: float = 0.0
     higher_is_better: bool = False
+
+    def __post_init__(self) -> None:
+        if self.patience < 1:
+            raise InputError(f"patience {self.patience} must be at least 1 round")
 
     def best_round(self, values: Sequence[float] | np.ndarray) -> int:
         """Return the round, from 0, to keep: later ones came after the patience."""

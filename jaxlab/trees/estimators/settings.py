@@ -18,7 +18,6 @@ __all__ = ["config_of", "dart_of", "objective_of", "raw_base_score", "raw_scores
 
 # What XGBoost's settings are called in the functional core.
 _CORE_NAMES = {
-    "learning_rate": "learning_rate",
     "max_depth": "max_depth",
     "max_leaves": "max_leaves",
     "reg_lambda": "l2",
@@ -48,6 +47,8 @@ def config_of(
     """
     for name, core_name in _CORE_NAMES.items():
         check_number(name, getattr(estimator, name), RANGES[core_name])
+    rate = RANGES["learning_rate"]._replace(is_open=True)  # 0 would learn nothing
+    check_number("learning_rate", estimator.learning_rate, rate)
     check_number("n_estimators", estimator.n_estimators, Range(1))
     step = estimator.max_delta_step
     if step is not None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from jaxlab.core.errors import InputError
 from jaxlab.trees.boost.drive import EarlyStopping, drive
 
 
@@ -32,6 +33,8 @@ def test_it_stops_after_rounds_without_gain_and_keeps_the_best():
     assert EarlyStopping(3).best_round(values) == 4
     assert EarlyStopping(9, higher_is_better=True).best_round(values) == 0
     assert EarlyStopping(9, tolerance=2.5).best_round(values) == 4
+    with pytest.raises(InputError, match="patience 0 must be at least 1 round"):
+        EarlyStopping(0)
 
 
 @pytest.mark.parametrize("patience", [1, 2, None])
