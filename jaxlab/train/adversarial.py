@@ -143,7 +143,7 @@ def init_adversarial_state(
     Args:
         generator: Takes noise (and labels).
         critic: Takes rows (and labels).
-        optimizers: Of both.
+        optimizers: Optimisers of both players.
         key: The run's key; parameters and steps use different parts of it.
         mesh: The mesh.
         z: Example noise; values do not matter.
@@ -199,7 +199,7 @@ def make_adversarial_step(
         critic_loss_fn: Loss of the critic, given the generator; step i gets its rows.
         generator_loss_fn: Loss of the generator, given the critic as the k steps left
             it; gets the rows of the last of them, for their labels.
-        optimizers: Of both.
+        optimizers: Optimisers of both players.
         batch_size: Rows of a critic's step, over all devices.
         clip: Limit of each of the critic's parameters before each of its steps
             (`clip_weights`), as in the original code of WGAN; 0: none.

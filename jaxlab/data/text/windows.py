@@ -23,12 +23,12 @@ class EncodedText:
     """A text as ids, in windows of one length.
 
     Attributes:
-        text: What it was.
-        vocabulary: Learned from the training part alone.
-        train: Every window there is.
-        valid: Windows in which every token is predicted once, with at least half a
-            window before it.
-        test: Likewise.
+        text: The text itself.
+        vocabulary: Tokens, learned from the training part alone.
+        train: Every window of the training part.
+        valid: Windows of the validation part in which every token is predicted once,
+            with at least half a window before it.
+        test: The same windows of the test part.
     """
 
     text: Text

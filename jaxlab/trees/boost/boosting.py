@@ -83,7 +83,7 @@ def train(
         target: float [n].
         objective: What is minimised; resolved against the data here.
         config: How.
-        key: Of all draws.
+        key: Randomness of all rounds.
         patience: Stop when the last metric of the last evaluation has not improved in
             so many rounds, and keep the best round's forest.
         tolerance: By how much it must improve.
@@ -129,7 +129,7 @@ def prepare(
         target: float [n].
         objective: What is minimised; resolved against the data here.
         config: How.
-        key: Of all draws.
+        key: Randomness of all rounds.
         weight: float [n], at least 0.
         groups: Of rows to queries, for ranking.
         first: Raw score before the first tree, by output; by default the best constant.

@@ -134,9 +134,9 @@ def empty_forest(
 
     Args:
         first: Raw scores to start from, float32 [outputs].
-        config: For the greatest size of a tree.
-        binner: For the number of bins.
-        num_rows: Likewise.
+        config: Settings, which bound the size of a tree.
+        binner: Binner of the features, which tells the number of bins.
+        num_rows: Number of training rows, which bounds the size too.
     """
     width = 2 * num_leaves(num_rows, config.max_depth, config.max_leaves) - 1
     like = {
