@@ -139,6 +139,11 @@ class Checkpoints:
         found = restored[_STATE]
         if frozen is not None:
             found = dataclasses.replace(found, frozen=self._restore_frozen(frozen))
+        elif self._frozen.exists():
+            raise InputError(
+                f"this run was begun with the frozen parameters of {self._frozen}; give "
+                "the same to resume it"
+            )
         return found, restored[_META], step
 
     def _restore_frozen(self, abstract: PyTree) -> PyTree:

@@ -138,6 +138,8 @@ def test_frozen_parameters_that_are_gone_or_others_are_told(
     problem, tmp_path, teacher, checkpoints
 ):
     checkpoints.save(1, problem.state(frozen=teacher), {})
+    with pytest.raises(InputError, match="begun with the frozen parameters of"):
+        checkpoints.restore(problem.state())
     other = problem.state(frozen={"kernel": jnp.zeros((4, 5))})
     with pytest.raises(InputError, match=r"kernel: file \(4, 4\), model \(4, 5\)"):
         checkpoints.restore(other)
