@@ -141,8 +141,8 @@ class Checkpoints:
             found = dataclasses.replace(found, frozen=self._restore_frozen(frozen))
         elif self._frozen.exists():
             raise InputError(
-                f"this run was begun with the frozen parameters of {self._frozen}; give "
-                "the same to resume it"
+                f"this run was begun with the frozen parameters of {self._frozen}; "
+                "give the same to resume it"
             )
         return found, restored[_META], step
 
