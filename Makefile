@@ -46,7 +46,7 @@ layers: .venv/all  ## imports only go down
 # a third of compiling; it could fuse or reorder sums, so bits are tested with it, and
 # LLVM=3 tests everything with it. Two runs: either may have no test that ARGS choose (5).
 LLVM ?= 0
-PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 QUICKLY := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=$(LLVM)" $(PYTEST)
 BITS := tests/trees/grow tests/trees/boost tests/trees/objectives/test_objective.py
 

@@ -85,6 +85,11 @@ def compilations():
     return collect
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files: else one worker is left with them at the end."""
+    items.sort(key=lambda item: "tests/experiments/" not in item.nodeid)
+
+
 BEFORE = pytest.StashKey[float]()
 # CPU seconds, from an empty cache, from which on a test needs a mark.
 NEEDS_MARK = {"slow": 5.0, "claim": 20.0}

@@ -1,5 +1,6 @@
 """Experiments as commands: in this process where that shows the same."""
 
+import contextlib
 import os
 import pathlib
 import runpy
@@ -13,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from jaxlab.core.compilation import cache_folder
 from jaxlab.core.pytree import flat_paths
 from jaxlab.train import launch
 from jaxlab.train.checkpoint import Checkpoints
@@ -68,9 +70,15 @@ def start(tmp_path_factory):
     Processes that still run are killed at the end of the test.
     """
     started = []
+    # A cache of their own, but not of compiled kernels: these take half a minute.
+    cache = tmp_path_factory.getbasetemp().parent / "jaxlab_cache"
+    for folder in (cache, cache_folder() / "kernels"):
+        folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (cache / "kernels").symlink_to(cache_folder() / "kernels")
     environment = {
         **os.environ,
-        "JAXLAB_CACHE": str(tmp_path_factory.getbasetemp().parent / "jaxlab_cache"),
+        "JAXLAB_CACHE": str(cache),
         "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
     }
 

@@ -508,8 +508,8 @@ def test_progress_shows_the_metric(capsys):
 
 BAD_SETTINGS = [
     (
-        {"learning_rate": -1},
-        "learning_rate -1 cannot be used; give a number at least 0",
+        {"learning_rate": 0},
+        "learning_rate 0 cannot be used; give a number above 0",
     ),
     ({"n_estimators": 0}, "n_estimators 0"),
     ({"subsample": 1.5}, "subsample 1.5 .* at most 1"),
