@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import pathlib
 import shutil
@@ -16,8 +15,8 @@ from flax import linen as nn
 
 from jaxlab.core.compilation import cache_folder
 from jaxlab.core.errors import InputError
-from jaxlab.core.model import from_linen
-from jaxlab.core.pytree import all_finite
+from jaxlab.core.model import Model, from_linen
+from jaxlab.core.pytree import all_finite, fingerprint_text
 from jaxlab.core.recorded import Recorded
 from jaxlab.core.typing import Array, Batch, ModelState, Params
 from jaxlab.data.batches import training_batches
@@ -106,8 +105,7 @@ class _Config:
     def name(self) -> str:
         """The data's fingerprint, and that of the rest."""
         fields = {**dataclasses.asdict(self), "run": None}
-        rest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-        return f"{self.data}-{rest[:16]}"
+        return f"{self.data}-{fingerprint_text(json.dumps(fields, sort_keys=True))}"
 
 
 def train_classifier(
@@ -209,7 +207,7 @@ def _train(
     engine = make_engine("", batch_size=recipe.batch_size)
     key, image = jax.random.key(config.seed), np.zeros((1, *data.shape), np.float32)
     state = init_state(model, optimizer, key, engine.mesh, image)
-    step = make_train_step(_make_loss(network.network, recipe, data), optimizer)
+    step = make_train_step(_make_loss(model, recipe, data), optimizer)
     order = Order(len(data.train), recipe.batch_size, config.seed)
 
     def per_example(state: TrainState, batch: Batch) -> dict[str, Array]:
@@ -252,9 +250,7 @@ def _train(
     return Classifier(params, model_state, metrics["accuracy"])
 
 
-def _make_loss(module: nn.Module, recipe: ClassifierRecipe, data: ImageData) -> LossFn:
-    model = from_linen(module)
-
+def _make_loss(model: Model, recipe: ClassifierRecipe, data: ImageData) -> LossFn:
     def loss_fn(
         params: Params, model_state: ModelState, batch: Batch, context: Context
     ) -> LossResult:

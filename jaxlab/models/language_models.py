@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import check_choice
 from jaxlab.models.recurrent.language import RNNLM
 from jaxlab.models.sizing import width_for
 from jaxlab.models.transformer.decoder import TransformerLM
@@ -52,9 +52,7 @@ def make_language_model(
     Raises:
         InputError: If there is no such model, or none so small.
     """
-    names = ("transformer", "lstm", "gru", "rnn")
-    if name not in names:
-        raise InputError(f"language model {name!r} is not one of {', '.join(names)}")
+    check_choice("language model", name, LanguageModelName)
 
     def build(width: int) -> TransformerLM | RNNLM:
         if name != "transformer":

@@ -4,7 +4,7 @@ from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import check_choice
 from jaxlab.models.recurrent.seq2seq import Attention, Seq2SeqRNN
 from jaxlab.models.transformer.encoder_decoder import Transformer
 
@@ -45,6 +45,7 @@ def make_translator(
     Raises:
         InputError: If there is no such network.
     """
+    check_choice("translator", name, TranslatorName)
     if name == "transformer":
         return Transformer(
             vocab_size=vocab_size,
@@ -58,8 +59,6 @@ def make_translator(
             pad=pad,
             dtype=dtype,
         )
-    if name not in ("lstm", "gru"):
-        raise InputError(f"translator {name!r} is not one of transformer, lstm, gru")
     return Seq2SeqRNN(
         vocab_size,
         cell=name,

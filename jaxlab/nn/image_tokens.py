@@ -1,11 +1,11 @@
 """Images as tokens: patches, positions on a grid, and pools back to one vector."""
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import check_choice
 from jaxlab.core.typing import Array, Float
 from jaxlab.nn.activation import Activation
 from jaxlab.nn.attention import MultiHeadAttention
@@ -19,12 +19,6 @@ __all__ = ["GridPositions", "PatchEmbed", "Pool", "Positions", "Stem", "TokenPoo
 Pool: TypeAlias = Literal["token", "mean", "map", "none"]
 Positions: TypeAlias = Literal["learned", "learned2d", "sincos2d", "none"]
 Stem: TypeAlias = Literal["patch", "conv"]
-
-
-def _check(name: str, value: str, choices: Any) -> None:
-    if value not in get_args(choices):
-        known = ", ".join(get_args(choices))
-        raise InputError(f"{name} {value!r} is not one of {known}")
 
 
 class PatchEmbed(nn.Module):
@@ -50,7 +44,7 @@ class PatchEmbed(nn.Module):
         Raises:
             InputError: If `patch_size` does not divide the images.
         """
-        _check("stem", self.stem, Stem)
+        check_choice("stem", self.stem, Stem)
         x = images
         if self.stem == "conv":
             for index in range(2):
@@ -88,7 +82,7 @@ class GridPositions(nn.Module):
     @nn.compact
     def __call__(self, rows: int, columns: int) -> Float[Array, "1 t d"] | None:
         """Return the positions of a grid, prefix first; None if there are none."""
-        _check("pos_embed", self.kind, Positions)
+        check_choice("pos_embed", self.kind, Positions)
         init, prefix = nn.initializers.normal(0.02), self.num_prefix
         if self.kind == "none":
             return None
@@ -133,7 +127,7 @@ class TokenPool(nn.Module):
         self, x: Float[Array, "b t d"], *, train: bool = False
     ) -> Float[Array, "b ..."]:
         """Return `(b, d)`, or `(b, t, d)` of the kind `none`."""
-        _check("pool", self.kind, Pool)
+        check_choice("pool", self.kind, Pool)
         if self.kind == "token":
             return x[:, 0]
         if self.kind == "mean":

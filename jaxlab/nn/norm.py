@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import check_choice
 from jaxlab.core.typing import Array, Float
 
 __all__ = ["LayerNorm", "Norm", "RMSNorm", "layer_norm", "make_norm", "rms_norm"]
@@ -101,6 +101,5 @@ def make_norm(
     Raises:
         InputError: If there is none.
     """
-    if kind not in ("layer", "rms"):
-        raise InputError(f"norm {kind!r} is not one of layer, rms")
+    check_choice("norm", kind, Norm)
     return (LayerNorm if kind == "layer" else RMSNorm)(eps, dtype, name=name)

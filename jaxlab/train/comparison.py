@@ -18,9 +18,9 @@ class Trained(NamedTuple):
     """One run of several.
 
     Attributes:
-        metrics: Its final metrics.
-        facts: What else belongs in its summary.
-        fitted: What `fit` did.
+        metrics: Final metrics of the run, by name.
+        facts: Other values for the run's summary, as JSON data.
+        fitted: The last state and what training took, as `fit` returns it.
     """
 
     metrics: dict[str, float]

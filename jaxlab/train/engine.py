@@ -44,7 +44,7 @@ def make_engine(mesh: str, name: EngineName = "jit", *, batch_size: int = 0) -> 
 
     Args:
         mesh: Devices by axis, such as `data=2,fsdp=4`; empty: all on `data`.
-        name: See `Engine`.
+        name: How steps are compiled: `jit`, or `pmap` in one process.
         batch_size: Rows of a batch, which the devices must be able to share; 0: any.
 
     Raises:

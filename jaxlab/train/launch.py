@@ -44,7 +44,8 @@ def launch(
         config: The defaults; its field `run` is a `RunOptions`.
         smoke: What `--smoke` starts from.
         recipes: Other defaults, by the name that `--recipe` chooses them with.
-        by_data: See `parse`.
+        by_data: The recipe of each value of `--data`, where no `--recipe` is given; see
+            `parse`.
         description: Text above the flags in `--help`; its first line is the title.
     """
     program = _command(main)
@@ -102,7 +103,12 @@ def parse(
     args = list(sys.argv[1:] if args is None else args)
     recipes = dict(recipes or {})
     by_data = {name: name for name in recipes} if by_data is None else by_data
-    data, recipe = _value_of("--data", args), _take("--recipe", args)
+    named, _ = _split_off("--data", args)
+    chosen, args = _split_off("--recipe", args)
+    if None in chosen:
+        _fail("--recipe needs a value; --help lists all flags", 2)
+    data = named[-1] if named else None
+    recipe = chosen[-1] if chosen else None
     is_smoke = "--smoke" in args
     args = [arg for arg in args if arg != "--smoke"]
     if recipe is not None and is_smoke:
@@ -137,29 +143,17 @@ def parse(
         _fail(_one_line(output.getvalue()), 2)
 
 
-def _value_of(flag: str, args: list[str]) -> str | None:
-    """Return what follows a flag, the last time that it is given."""
-    found = None
-    for arg, following in itertools.zip_longest(args, args[1:]):
-        if arg == flag:
-            found = following
-        elif arg.startswith(f"{flag}="):
-            found = arg.partition("=")[2]
-    return found
-
-
-def _take(flag: str, args: list[str]) -> str | None:
-    """Return what follows a flag, and take both out of the arguments."""
-    found = None
-    for place in reversed(range(len(args))):
-        name, is_joined, value = args[place].partition("=")
+def _split_off(flag: str, args: list[str]) -> tuple[list[str | None], list[str]]:
+    """Return what follows a flag each time, None where nothing does, and the rest."""
+    values: list[str | None] = []
+    rest, following = [], iter(args)
+    for arg in following:
+        name, is_joined, value = arg.partition("=")
         if name == flag:
-            if not is_joined and place + 1 == len(args):
-                _fail(f"{flag} needs a value; --help lists all flags", 2)
-            width = 1 if is_joined else 2
-            found = found or (value if is_joined else args[place + 1])
-            del args[place : place + width]
-    return found
+            values.append(value if is_joined else next(following, None))
+        else:
+            rest.append(arg)
+    return values, rest
 
 
 def _one_line(box: str) -> str:

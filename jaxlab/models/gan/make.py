@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, check_choice
 from jaxlab.core.typing import Array, Float, Key
 from jaxlab.models.gan import conv, dense, resnet
-from jaxlab.models.gan.parts import Conditional, NormKind, base_of, check_choice
+from jaxlab.models.gan.parts import Conditional, NormKind, base_of
 
 __all__ = ["GANS", "Family", "Gan", "ImageGan", "Latent", "make_gan", "make_point_gan"]
 

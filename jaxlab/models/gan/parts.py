@@ -12,13 +12,13 @@ An image of side `base * 2**n` is made by n doublings from `base`, which lies in
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, check_choice
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.nn.batch_norm import BatchNorm
 from jaxlab.nn.conv.layers import Conv
@@ -33,7 +33,6 @@ __all__ = [
     "NormKind",
     "Scores",
     "base_of",
-    "check_choice",
     "conv_layer",
     "dense_layer",
     "glorot_uniform",
@@ -64,18 +63,6 @@ def base_of(shape: tuple[int, ...]) -> tuple[int, int, int]:
             "resize, crop or pad them to a side of 8, 16, 28, 32, 48 or 64"
         )
     return rows >> doublings, columns >> doublings, doublings
-
-
-def check_choice(name: str, value: str, choices: Any) -> None:
-    """Check a word against a `Literal` type.
-
-    Raises:
-        InputError: If it is none of its words.
-    """
-    if value not in get_args(choices):
-        raise InputError(
-            f"{name} {value!r} is not one of {', '.join(get_args(choices))}"
-        )
 
 
 def leaky_relu(x: Array) -> Array:

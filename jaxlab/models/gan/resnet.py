@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeAlias
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxlab.core.errors import check_choice
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.gan.parts import (
     ImageCritic,
@@ -31,7 +32,6 @@ from jaxlab.models.gan.parts import (
     NormKind,
     Scores,
     base_of,
-    check_choice,
     conv_layer,
     glorot_uniform,
     to_images,

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import check_choice
 from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.recurrent import Cell, RecurrentStack, StackCarry
@@ -194,8 +194,7 @@ class RNNClassifier(nn.Module):
         Raises:
             InputError: If `pool` is not known.
         """
-        if self.pool not in ("mean", "last"):
-            raise InputError(f"pool {self.pool!r} is not one of mean, last")
+        check_choice("pool", self.pool, Pool)
         dropout = functools.partial(Dropout(self.dropout_rate), deterministic=not train)
         width = self.embed_width or self.width
         x = nn.Embed(self.vocab_size, width, dtype=self.dtype, name="table")(tokens)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, check_choice
 from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.models.recurrent.language import Words
 from jaxlab.nn.dropout import Dropout
@@ -213,10 +213,7 @@ class Seq2SeqRNN(nn.Module):
         return logits[:, 0], state
 
     def _check(self) -> None:
-        if self.attention not in ("luong", "bahdanau", "none"):
-            raise InputError(
-                f"attention {self.attention!r} is not one of luong, bahdanau, none"
-            )
+        check_choice("attention", self.attention, Attention)
         if self.bidirectional and self.width % 2:
             raise InputError(
                 f"width {self.width} cannot be halved between the directions of the "

@@ -96,10 +96,10 @@ def drive(
     """Make rounds, in parts of a fraction of a second, until all are made or one stops.
 
     Args:
-        rounds: Makes them.
-        num_rounds: How many to make.
-        stopping: Looks at the last of the scores; None: never stop early.
-        watch: Called between the parts.
+        rounds: The trees so far, to which rounds are added.
+        num_rounds: Number of rounds to add, at least 0.
+        stopping: Rule that looks at the last of the scores; None: never stop early.
+        watch: Function called with the progress after each part.
 
     Returns:
         The round, from 0, to keep; None without early stopping. Rounds beyond the

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, check_choice
 from jaxlab.core.model import SPECTRAL, from_linen
 from jaxlab.losses.lipschitz import critic_of_rows, gradient_norms, gradient_penalty
 from jaxlab.models.gan.dense import MaxoutCritic, PointCritic, PointGenerator
@@ -15,7 +15,6 @@ from jaxlab.models.gan.parts import (
     ImageNorm,
     NormKind,
     base_of,
-    check_choice,
 )
 from tests.jitted import jitted_apply, jitted_init
 
