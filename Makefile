@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install fmt lint types layers test-fast test claims check bench clean
+.PHONY: help run install fmt lint types layers test-fast test claims check soak bench clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -51,11 +51,14 @@ QUICKLY := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=$(LLVM)" $(P
 BITS := tests/trees/grow tests/trees/boost tests/trees/objectives/test_objective.py
 
 test-fast: .venv/all  ## the tests that take seconds
-	$(QUICKLY) -m "not slow and not claim" $(ARGS)
+	$(QUICKLY) -m "not slow and not claim and not soak" $(ARGS)
 
 test: .venv/all  ## all tests but the claims
 	$(QUICKLY) $(BITS:%=--ignore %) $(ARGS) || [ $$? = 5 ]
 	$(PYTEST) $(BITS) $(ARGS) || [ $$? = 5 ]
+
+soak: .venv/all  ## kill runs and damage files by the thousand, a quarter of an hour
+	JAXLAB_DAMAGES=1200 $(QUICKLY) -m "soak or fuzz" $(ARGS)
 
 claims: .venv/all  ## train what the README says, before a release
 	$(PYTEST) -m claim $(ARGS)

@@ -116,6 +116,6 @@ def pytest_terminal_summary(terminalreporter):
     for report in terminalreporter.stats.get("", ()):
         seconds = dict(report.user_properties).get("cpu_seconds", 0.0)
         for mark, limit in NEEDS_MARK.items():
-            if seconds > limit and not {mark, "claim"} & set(report.keywords):
+            if seconds > limit and not {mark, "claim", "soak"} & set(report.keywords):
                 line = f"needs the mark {mark}: {seconds:.1f} s {report.nodeid}"
                 terminalreporter.write_line(line)

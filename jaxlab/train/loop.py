@@ -47,6 +47,10 @@ class Fitted:
 
     Attributes:
         state: The last state.
+        chosen: The state of the best checkpoint by the run's own measure; the last one
+            where nothing was measured.
+        chosen_step: Updates that it had seen.
+        chosen_by: The metric that chose it, such as `valid/accuracy`; `last`.
         steps: Updates of the whole run, sessions before this one included.
         examples: Examples that these updates saw.
         seconds: Seconds of training, evaluations left out, over all sessions.
@@ -54,6 +58,9 @@ class Fitted:
     """
 
     state: PyTree
+    chosen: PyTree
+    chosen_step: int
+    chosen_by: str
     steps: int
     examples: int
     seconds: float
@@ -66,6 +73,8 @@ class Fitted:
             "steps": self.steps,
             "examples": self.examples,
             "training_seconds": self.seconds,
+            "chosen_step": self.chosen_step,
+            "chosen_by": self.chosen_by,
         }
 
 
@@ -145,7 +154,17 @@ def fit(
             stream.close()  # ends worker processes
     learning_curves(run.path, read_metrics(run.path))
     seconds = round(loop.training_seconds(), 3)
-    return Fitted(state, loop.steps, loop.steps * batch_size, seconds, was_finished)
+    chosen, chosen_step, chosen_by = loop.choose(state)
+    return Fitted(
+        state=state,
+        chosen=chosen,
+        chosen_step=chosen_step,
+        chosen_by=chosen_by,
+        steps=loop.steps,
+        examples=loop.steps * batch_size,
+        seconds=seconds,
+        was_finished=was_finished,
+    )
 
 
 @dataclasses.dataclass
@@ -231,6 +250,18 @@ class _Loop:
             if is_last:
                 break
         return state
+
+    def choose(self, state: PyTree) -> tuple[PyTree, int, str]:
+        """Return the best state that is saved, its step, and what measured it."""
+        saved = self.run.checkpoints
+        saved.wait()
+        best = saved.best_step() if self.best_name else None
+        if best is None:
+            return state, self.steps, "last"
+        measure = f"{self.held_out}/{self.best_name}"
+        if best == self.steps:
+            return state, best, measure
+        return saved.restore(self.abstract, best)[0], best, measure
 
     def _is_last(self, done: int, state: PyTree, progress: Progress) -> bool:
         if done < self.steps and self.is_done(state):
