@@ -1,30 +1,34 @@
 """Checkpoints of any state pytree, through Orbax: asynchronous, atomic, best and last.
 
-Orbax is used here and nowhere else.
+Orbax is used here and in `load_params`, and nowhere else.
 """
 
+import contextlib
 import dataclasses
-import functools
 import logging
 import pathlib
-from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import flat_paths
 from jaxlab.core.typing import PyTree
+from jaxlab.train.checksums import (
+    check_whole,
+    saved_steps,
+    seal,
+    set_aside_damaged,
+)
 
-__all__ = ["At", "Checkpoints", "load_params"]
+__all__ = ["FROZEN", "STATE", "Checkpoints", "read_metadata"]
 
-At: TypeAlias = Literal["best", "last"]  # a moment of a run
-
-_STATE, _META, _FROZEN = "state", "meta", "frozen"
+STATE, FROZEN = "state", "frozen"  # folders of arrays
+_META = "meta"
 
 
 class Checkpoints:
@@ -36,6 +40,12 @@ class Checkpoints:
     A save is complete or absent: Orbax writes to a temporary folder and renames it, so
     a killed process leaves the older ones whole. Saving returns while the bytes are
     still being written; `close` (or leaving a `with`) waits for them.
+
+    Each has checksums. One that is damaged is moved out of the way when the folder is
+    opened, to `damaged_STEP` beside it.
+
+    Attributes:
+        damage: A line for each checkpoint that was moved so.
     """
 
     def __init__(self, folder: pathlib.Path, *, read_only: bool = False) -> None:
@@ -44,18 +54,30 @@ class Checkpoints:
         Args:
             folder: Where they lie.
             read_only: Touch nothing: another process may be writing to it.
+
+        Raises:
+            InputError: If there are checkpoints, and all of them are damaged.
         """
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells much
 
         def score(metrics: dict[str, float]) -> float:
             return metrics["score"]
 
-        self._frozen = folder.absolute().with_name(_FROZEN)
+        self._folder = folder.absolute()
+        self._frozen = self._folder.with_name(FROZEN)
+        self._saving = 0
+        self.damage = [] if read_only else set_aside_damaged(self._folder)
         self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            item_names=(_STATE, _META),
+            self._folder,
+            item_names=(STATE, _META),
             options=ocp.CheckpointManagerOptions(
                 read_only=read_only,
+                # Runs when all is written and the folder has not got its name yet.
+                async_options=ocp.AsyncOptions(
+                    post_finalization_callback=lambda: seal(
+                        self._folder / str(self._saving)
+                    )
+                ),
                 # The policy decides what is kept, best_fn what best_step() means.
                 best_fn=score,
                 preservation_policy=policies.AnyPreservationPolicy(
@@ -81,19 +103,49 @@ class Checkpoints:
             state: Arrays only; they may be donated as soon as this returns.
             meta: JSON data kept beside them.
             score: How good the state is, larger is better; None if not evaluated.
+
+        Raises:
+            InputError: If this or the save before could not be written.
         """
         if step in self._manager.all_steps():
             return
+        self.wait()
         state, frozen = _split(state)
-        if frozen is not None and not self._frozen.exists():
-            with ocp.StandardCheckpointer() as writer:  # whole when it has its name
-                writer.save(self._frozen, {_FROZEN: frozen})
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
         )
         metrics = None if score is None else {"score": float(score)}
-        if not self._manager.save(step, args=items, metrics=metrics, force=True):
+        self._saving = step
+        with self._telling():
+            if frozen is not None and not self._frozen.exists():
+                self._save_frozen(frozen)
+            saved = self._manager.save(step, args=items, metrics=metrics, force=True)
+        if not saved:
             raise RuntimeError(f"Orbax did not save step {step}")
+
+    def _save_frozen(self, frozen: PyTree) -> None:
+        options = ocp.AsyncOptions(
+            post_finalization_callback=lambda: seal(self._frozen)
+        )
+        with ocp.StandardCheckpointer(async_options=options) as writer:
+            writer.save(self._frozen, {FROZEN: frozen})
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell in a line why a checkpoint could not be written, and what is there."""
+        try:
+            yield
+        # Orbax and what it stands on answer a full disk with any kind of exception.
+        except Exception as error:
+            if isinstance(error, InputError):
+                raise
+            whole = ", ".join(str(step) for step in saved_steps(self._folder)) or "none"
+            raise InputError(
+                f"the checkpoint of step {self._saving} in {self._folder} could not be "
+                f"written ({_first_line(error)}); whole ones are there of steps: "
+                f"{whole}. Make room or mend the folder, then give the same command "
+                "with its --run-dir to go on from the newest"
+            ) from error
 
     def all_steps(self) -> list[int]:
         """Return the saved steps, in order."""
@@ -120,23 +172,25 @@ class Checkpoints:
             The state, the JSON data saved with it, and its step.
 
         Raises:
-            InputError: If nothing is saved, or its arrays are not those of `state`.
+            InputError: If nothing is saved, it is damaged, or its arrays are not those
+                of `state`.
         """
         self.wait()
         step = self.latest_step() if step is None else step
         if step is None or step not in self._manager.all_steps():
             raise InputError(
-                f"no checkpoint of step {step} in {self._manager.directory}; "
+                f"no checkpoint of step {step} in {self._folder}; "
                 f"saved steps: {self.all_steps() or 'none'}"
             )
+        check_whole(self._folder / str(step))
         abstract, frozen = _split(jax.tree.map(_abstract, state))
-        saved = dict(self._manager.item_metadata(step)[_STATE] or {})
-        self._check_shapes(saved, abstract, f"step {step} in {self._manager.directory}")
+        saved = dict(self._manager.item_metadata(step)[STATE] or {})
+        self._check_shapes(saved, abstract, f"step {step} in {self._folder}")
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore()
         )
         restored = self._manager.restore(step, args=items)
-        found = restored[_STATE]
+        found = restored[STATE]
         if frozen is not None:
             found = dataclasses.replace(found, frozen=self._restore_frozen(frozen))
         elif self._frozen.exists():
@@ -152,11 +206,12 @@ class Checkpoints:
                 f"{self._frozen} is gone: the frozen parameters that this run needs; "
                 "put it back, or train again in another --run-dir"
             )
+        check_whole(self._frozen)
         with ocp.StandardCheckpointer() as reader:
-            saved = _metadata(reader, self._frozen)
-            wanted = {_FROZEN: abstract}
+            saved = read_metadata(reader, self._frozen)
+            wanted = {FROZEN: abstract}
             self._check_shapes(saved, wanted, str(self._frozen))
-            return reader.restore(self._frozen, wanted)[_FROZEN]
+            return reader.restore(self._frozen, wanted)[FROZEN]
 
     def _check_shapes(self, metadata: PyTree, abstract: PyTree, name: str) -> None:
         """Say in lines what differs; Orbax would answer with pages."""
@@ -179,12 +234,18 @@ class Checkpoints:
             )
 
     def wait(self) -> None:
-        """Wait until all that was saved lies on disk."""
-        self._manager.wait_until_finished()
+        """Wait until all that was saved lies on disk.
+
+        Raises:
+            InputError: If it could not be written.
+        """
+        with self._telling():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Wait, then free the threads."""
-        self._manager.close()
+        """Wait, then free the threads; raises as `wait` does."""
+        with self._telling():
+            self._manager.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -193,9 +254,14 @@ class Checkpoints:
         self.close()
 
 
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _split(state: PyTree) -> tuple[PyTree, PyTree]:
     """Return a state without what it holds frozen, and that (None: nothing)."""
-    frozen = getattr(state, _FROZEN, None)
+    frozen = getattr(state, FROZEN, None)
     if frozen is None:
         return state, None
     return dataclasses.replace(state, frozen=None), frozen
@@ -211,84 +277,9 @@ def _stored_shape(leaf: Any) -> tuple[int, ...]:
     return tuple(leaf.shape)
 
 
-def load_params(
-    folder: str | pathlib.Path, *, name: str = "", step: At | int = "best"
-) -> PyTree:
-    """Read one part of a saved state of a run, to use it elsewhere.
-
-    Args:
-        folder: A run folder, as printed at the end of a run.
-        name: Which field of the state: `params`, `ema`, `model_state`, `frozen`; of a
-            player `generator/params`. By default the average of the parameters if one
-            was kept, else `params`, or those of the generator.
-        step: Which state: the `best` by the run's own measure (the last where none was
-            measured), the `last`, or that of a step.
-
-    Returns:
-        Nested dictionaries of NumPy arrays.
-
-    Raises:
-        InputError: If the folder holds no such checkpoint or the state no such part.
-    """
-    path = pathlib.Path(folder).absolute() / "checkpoints"
-    if not path.is_dir():
-        raise InputError(f"no checkpoints in {folder}; give a run folder")
-    with ocp.PyTreeCheckpointer() as reader:
-        if name == _FROZEN:
-            file, parts = path.with_name(_FROZEN), [_FROZEN]
-            if not file.is_dir():
-                raise InputError(f"the run in {folder} has no frozen parameters")
-        else:
-            file, parts = path / str(_find_step(path, step)) / _STATE, name.split("/")
-        saved = _metadata(reader, file)
-        if parts == [""]:
-            parts = _evaluated(saved)
-        part: Any = saved
-        for key in parts:
-            if not isinstance(part, Mapping) or part.get(key) is None:
-                held = ", ".join(key for key, leaf in saved.items() if leaf is not None)
-                raise InputError(f"the state in {path} has no {name!r}; it has {held}")
-            part = part[key]
-        wanted = functools.reduce(lambda tree, key: {key: tree}, parts[::-1], part)
-        as_numpy = jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
-        )
-        restored = reader.restore(
-            file,
-            args=ocp.args.PyTreeRestore(
-                wanted, restore_args=as_numpy, partial_restore=True
-            ),
-        )
-    return functools.reduce(lambda tree, key: tree[key], parts, restored)
-
-
-def _metadata(reader: Any, file: pathlib.Path) -> dict[str, Any]:
+def read_metadata(reader: Any, file: pathlib.Path) -> dict[str, Any]:
     """Read what arrays a folder of Orbax holds."""
     found = reader.metadata(file).item_metadata
     if found is None:
         raise InputError(f"{file} is damaged: it does not tell what it holds")
     return dict(found)
-
-
-def _evaluated(saved: Mapping[str, Any]) -> list[str]:
-    """Return where the parameters to evaluate with lie in a state."""
-    if saved.get("ema") is not None:
-        return ["ema"]
-    return ["generator", "params"] if "generator" in saved else ["params"]
-
-
-def _find_step(path: pathlib.Path, step: At | int) -> int:
-    with Checkpoints(path, read_only=True) as checkpoints:
-        saved = checkpoints.all_steps()
-        chosen: int | None
-        if step == "best" and checkpoints.best_step() is not None:
-            chosen = checkpoints.best_step()
-        elif step in ("best", "last"):
-            chosen = checkpoints.latest_step()
-        else:
-            chosen = step if step in saved else None
-    if chosen is None:
-        there = ", ".join(map(str, saved)) or "none"
-        wanted = "complete checkpoint" if step in ("best", "last") else f"step {step}"
-        raise InputError(f"no {wanted} in {path}; saved steps: {there}")
-    return chosen

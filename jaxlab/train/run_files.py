@@ -1,7 +1,9 @@
 """The small files of a run folder: configuration, network, rows of metrics."""
 
+import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -9,18 +11,23 @@ from jaxlab.core.errors import InputError
 
 __all__ = [
     "FORMAT",
+    "METRICS_FILE",
     "NETWORK_FILE",
     "VOCABULARY_FILE",
     "as_json",
     "difference",
+    "drop_metrics",
+    "not_written",
     "read_config",
     "read_metrics",
     "read_network",
+    "write_bytes",
     "write_json",
     "write_text",
 ]
 
-FORMAT = 2  # of a run folder
+FORMAT = 3  # of a run folder
+METRICS_FILE = "metrics.jsonl"
 NETWORK_FILE = "network.json"
 VOCABULARY_FILE = "vocabulary.json"
 _SHOWN = 80  # characters of a value that differs
@@ -87,14 +94,57 @@ def _damaged(file: pathlib.Path, why: str) -> InputError:
 
 def read_metrics(folder: str | pathlib.Path) -> list[dict[str, Any]]:
     """Read the rows of `metrics.jsonl`; a last row cut off by a kill is left out."""
-    rows = []
-    file = pathlib.Path(folder) / "metrics.jsonl"
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    return [row for row in _read_rows(folder) if row]
+
+
+def drop_metrics(
+    folder: str | pathlib.Path, last_step: int
+) -> tuple[list[dict[str, Any]], str]:
+    """Take the rows after a step out of `metrics.jsonl`.
+
+    Where rows before the last one cannot be read, they are dropped too, and the file
+    as it was is kept as `metrics.damaged.jsonl`.
+
+    Returns:
+        The rows that are left, and a line about damage, if there was any.
+    """
+    file = pathlib.Path(folder) / METRICS_FILE
+    found = _read_rows(folder)
+    kept = [row for row in found if row and row["step"] <= last_step]
+    text = "".join(json.dumps(row) + "\n" for row in kept)
+    damage = ""
+    if lost := found[:-1].count({}):  # the last one is cut off by any kill
+        other = file.with_name("metrics.damaged.jsonl")
+        write_bytes(other, file.read_bytes())
+        damage = f"{lost} damaged rows of {file} are left out; {other} has it all"
+    if found and text.encode() != file.read_bytes():
+        write_text(file, text)
+    return kept, damage
+
+
+def _read_rows(folder: str | pathlib.Path) -> list[dict[str, Any]]:
+    """Read the rows of a run, an empty one where a line is no row."""
+    file = pathlib.Path(folder) / METRICS_FILE
+    try:
+        lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _damaged(file, str(error.strerror)) from None
+    return [_row(line) for line in lines]
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return {}
+    is_row = isinstance(row, dict) and type(row.get("step")) is int
+    return row if is_row and all(map(_is_number, row.values())) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def as_json(config: Any) -> dict[str, Any]:
@@ -125,12 +175,37 @@ def _short(value: Any) -> str:
 
 
 def write_text(file: pathlib.Path, text: str) -> None:
-    """Replace a file at once, so that a kill leaves the old or the new one."""
+    """Replace a file by a text, see `write_bytes`."""
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: pathlib.Path, content: bytes) -> None:
+    """Replace a file at once, so that a kill leaves the old or the new one.
+
+    Raises:
+        InputError: If it cannot be written, on a full disk say; the old one is whole.
+    """
     part = file.with_suffix(file.suffix + ".part")
-    part.write_text(text)
-    part.replace(file)
+    try:
+        with part.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())  # else a power cut may leave an empty file
+        part.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise not_written(file, error) from None
+
+
+def not_written(path: pathlib.Path, error: OSError) -> InputError:
+    """Return what to raise where a file of a run could not be written."""
+    return InputError(
+        f"{path} could not be written ({error.strerror or error}); make room or "
+        "mend the folder, then give the same command with its --run-dir to go on"
+    )
 
 
 def write_json(file: pathlib.Path, data: Any) -> None:
-    """Replace a file by JSON data, see `write_text`."""
+    """Replace a file by JSON data, see `write_bytes`."""
     write_text(file, json.dumps(data, indent=2) + "\n")

@@ -1,13 +1,11 @@
 """The folder of a run: its configuration, metrics, checkpoints, pictures, summary."""
 
-import concurrent.futures
-import datetime
+import contextlib
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,26 +19,37 @@ from jaxlab.core.pytree import fingerprint_text
 from jaxlab.core.recorded import Recorded
 from jaxlab.data.text.vocabulary import Vocabulary
 from jaxlab.train.checkpoint import Checkpoints
+from jaxlab.train.checksums import saved_steps
+from jaxlab.train.claimed_folder import ClaimedFolder
+from jaxlab.train.events import Events
+from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.run_files import (
     FORMAT,
+    METRICS_FILE,
     NETWORK_FILE,
     VOCABULARY_FILE,
     as_json,
     difference,
+    drop_metrics,
+    not_written,
     read_config,
-    read_metrics,
     read_network,
     write_json,
     write_text,
 )
 
-try:
-    import fcntl
-except ImportError:  # no advisory locks on Windows
-    fcntl = None  # type: ignore[assignment]
-
 __all__ = ["RunFolder"]
 
+# What a session writes before its first update, and what only later ones do.
+_MADE_FIRST = (
+    "config.json",
+    NETWORK_FILE,
+    VOCABULARY_FILE,
+    "checkpoints",
+    "frozen",
+    "tensorboard",
+)
+_WORTH_KEEPING = (METRICS_FILE, "summary.json", "model.npz")
 _PACKAGES = ("jaxlab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -78,72 +87,28 @@ class RunFolder:
         self.experiment, self.options = experiment, config.run
         self._started = time.perf_counter()
         self._is_main = is_main_process()
-        self.path = self._choose_path(self.options.run_dir)
-        self.resume_path = pathlib.Path(resume_path or self.path)
-        self.free = free
-        self.is_visible = is_visible and self._is_main
-        self._earlier_seconds = 0.0  # of the sessions before this one
-        self._check_folder()
-        self._lock = self._take_lock() if self._is_main else None
-        try:
-            self._check_config(config)
-        except BaseException:
-            if self._lock is not None:
-                self._lock.close()
-            raise
-        self.checkpoints = Checkpoints(self.path / "checkpoints")
-        self._rows: TextIO | None = None
-        self._board: Any = None
-        self._events = concurrent.futures.ThreadPoolExecutor(max_workers=1)
-        self._written: concurrent.futures.Future[None] | None = None
-        self._board_start = 0
-
-    def _choose_path(self, run_dir: str) -> pathlib.Path:
-        if run_dir:
-            return pathlib.Path(run_dir).expanduser()
-        if jax.process_count() > 1:
-            raise InputError("several processes need one run folder: give --run-dir")
-        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = pathlib.Path("runs") / self.experiment
-        tries = [now, *(f"{now}-{number}" for number in range(2, 1000))]
-        return next(folder / name for name in tries if not (folder / name).exists())
-
-    def _check_folder(self) -> None:
-        """Refuse a folder of something else before anything is written to it."""
         for name in ("log_every", "save_every"):
             if getattr(self.options, name) < 1:
                 raise InputError(
                     f"{name} {getattr(self.options, name)} must be at least 1"
                 )
+        parent = pathlib.Path("runs") / experiment
+        self._folder = ClaimedFolder(self.options.run_dir, parent)
+        self.path = self._folder.path
+        self.resume_path = pathlib.Path(resume_path or self.path)
+        self.free = free
+        self.is_visible = is_visible and self._is_main
+        self._earlier_seconds = 0.0  # of the sessions before this one
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / ".lock").touch()
-        except OSError as error:
-            raise InputError(
-                f"run folder {self.path} cannot be made or written ({error.strerror}); "
-                "give another --run-dir"
-            ) from None
-        found = {file.name for file in self.path.iterdir()}
-        found -= {".lock", "config.json.part"}
-        self._is_new = not found
-        if self._is_main and found and "config.json" not in found:
-            raise InputError(
-                f"folder {self.path} is neither empty nor a run folder; give another "
-                "--run-dir"
-            )
-
-    def _take_lock(self) -> TextIO:
-        lock = (self.path / ".lock").open("w")
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise InputError(
-                f"run folder {self.path} is in use by another process; wait for it, "
-                "or give another --run-dir"
-            ) from None
-        return lock
+            self._check_config(config)
+            self.checkpoints = Checkpoints(self.path / "checkpoints")
+        except BaseException:
+            self._folder.release()
+            raise
+        for line in self.checkpoints.damage:
+            self.say(line)
+        self._rows: TextIO | None = None
+        self._events = Events(self.path / "tensorboard")
 
     def _check_config(self, config: Any) -> None:
         wanted = as_json(config)
@@ -217,33 +182,27 @@ class RunFolder:
             step: The last update that counts.
             seconds: What `total_seconds` was then.
         """
-        self._board_start, self._earlier_seconds = step, seconds
-        file = self.path / "metrics.jsonl"
-        if not self._is_main or not file.exists():
-            return
-        kept = [row for row in read_metrics(self.path) if row["step"] <= step]
-        write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
+        self._earlier_seconds = seconds
+        if self._is_main:
+            kept, damage = drop_metrics(self.path, step)
+            if damage:
+                self.say(damage)
+            self._events.begin(kept)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Append a row to `metrics.jsonl` and to the TensorBoard events."""
         if not self._is_main:
             return
-        if self._rows is None:
-            self._rows = (self.path / "metrics.jsonl").open("a")
-        self._rows.write(json.dumps({"step": step, **values}) + "\n")
-        self._rows.flush()
-        self._written = self._events.submit(self._write_events, step, values)
-
-    def _write_events(self, step: int, values: dict[str, float]) -> None:
-        """Write to TensorBoard, on a thread: only to import it takes a second."""
-        if self._board is None:
-            from tensorboardX import SummaryWriter
-
-            self._board = SummaryWriter(
-                str(self.path / "tensorboard"), purge_step=self._board_start + 1
-            )
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        row = {"step": step, **values}
+        file = self.path / METRICS_FILE
+        try:
+            if self._rows is None:
+                self._rows = file.open("a")
+            self._rows.write(json.dumps(row) + "\n")
+            self._rows.flush()
+        except OSError as error:
+            raise not_written(file, error) from None
+        self._events.add(row)
 
     def say(self, text: str) -> None:
         """Print a line, on one process."""
@@ -291,8 +250,6 @@ class RunFolder:
             "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         }
         self.checkpoints.wait()
-        if self._written is not None:
-            self._written.result()
         file = self.path / "summary.json"
         if self._is_main and not file.exists():
             write_json(file, summary)
@@ -308,22 +265,49 @@ class RunFolder:
         self.say(f"checkpoints  {steps}last of step {self.checkpoints.latest_step()}")
         return metrics
 
-    def close(self) -> None:
-        """Finish what is being written and let the folder go."""
-        self.checkpoints.close()
-        self._events.shutdown()
-        for stream in (self._rows, self._board, self._lock):
-            if stream is not None:
-                stream.close()
+    def close(self, *, at_once: bool = False) -> None:
+        """Finish what is being written and let the folder go.
+
+        Args:
+            at_once: Do not wait for a checkpoint that is being written; it is whole
+                when it has its name, and otherwise ignored.
+
+        Raises:
+            InputError: If the last checkpoint could not be written.
+        """
+        with contextlib.ExitStack() as stack:  # each is closed whatever the others do
+            stack.callback(self._folder.release)
+            if self._rows is not None:
+                stack.enter_context(contextlib.suppress(OSError))  # told by `log`
+                stack.callback(self._rows.close)
+            if not at_once:
+                stack.callback(self.checkpoints.close)
+                if failure := self._events.close():
+                    self.say(failure)
 
     def __enter__(self) -> "RunFolder":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self.close()
-        # A value that cannot be used must not leave a folder that refuses the next.
-        is_refused = kind is not None and issubclass(kind, InputError)
-        if is_refused and self._is_new and self._is_main and self._rows is None:
-            parts = [file for file in self.path.glob("*/config.json")]
-            if not parts:  # runs below this one are worth keeping
-                shutil.rmtree(self.path)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, *_: object
+    ) -> None:
+        is_interrupt = isinstance(error, KeyboardInterrupt)
+        try:
+            self.close(at_once=is_interrupt and not isinstance(error, Interrupted))
+        except InputError:
+            if error is None:
+                raise  # else what came first is told
+        if isinstance(error, InputError) and self._folder.is_new and self._is_main:
+            self._remove_unused()
+
+    def _remove_unused(self) -> None:
+        """Remove what this session has made, if it has made no update yet.
+
+        A value that cannot be used must not leave a folder that refuses the next.
+        """
+        trained = [step for step in saved_steps(self.path / "checkpoints") if step]
+        if trained or any((self.path / name).exists() for name in _WORTH_KEEPING):
+            return
+        if any(self.path.glob("*/config.json")):
+            return  # runs below this one
+        self._folder.remove(*_MADE_FIRST)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import wasserstein_duality
-from jaxlab.train.checkpoint import load_params
+from jaxlab.train.load_params import load_params
 from jaxlab.train.run_options import RunOptions
 
 # Float32 scores of size 3, summed over hundreds of rows, against float64.

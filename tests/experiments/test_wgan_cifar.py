@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from experiments import wgan_cifar
-from jaxlab.train.checkpoint import load_params
+from jaxlab.train.load_params import load_params
 from jaxlab.train.run_files import read_metrics
 from jaxlab.train.run_options import RunOptions
 

@@ -9,7 +9,8 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh
-from jaxlab.train.checkpoint import Checkpoints, load_params
+from jaxlab.train.checkpoint import Checkpoints
+from jaxlab.train.load_params import load_params
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_a_new_folder_holds_the_configuration_without_the_run_options(open_run):
     run = open_run()
     saved = json.loads((run.path / "config.json").read_text())
     assert saved == {
-        "format": 2,
+        "format": 3,
         "experiment": "regression",
         "config": {"learning_rate": 0.1, "sizes": [1, 2], "engine": "jit"},
     }
@@ -216,7 +216,7 @@ def test_a_vocabulary_is_written_once_and_another_one_refused(open_run):
         run.write_network(network, vocabulary=first, data="others")
 
 
-@pytest.mark.parametrize("text", ["{bro", "[]", '{"format": 2}'])
+@pytest.mark.parametrize("text", ["{bro", "[]", '{"format": 3}'])
 @pytest.mark.parametrize("name", ["config.json", "network.json"])
 def test_a_damaged_file_is_told_in_one_line(open_run, name, text):
     run = open_run()
