@@ -2,7 +2,7 @@
 
 from typing import Any, get_args
 
-__all__ = ["InputError", "check_choice"]
+__all__ = ["InputError", "WriteError", "check_choice"]
 
 
 class InputError(ValueError):
@@ -11,6 +11,10 @@ class InputError(ValueError):
     The message names the value, what is allowed and the way out, in one sentence that
     a command line can print as it is. Bugs raise other exceptions, with a traceback.
     """
+
+
+class WriteError(InputError):
+    """A file could not be written: the disk is full, say. What was there is whole."""
 
 
 def check_choice(name: str, value: str, choices: Any) -> None:

@@ -3,6 +3,8 @@
 import contextlib
 import io
 import itertools
+import multiprocessing
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -72,7 +74,7 @@ def launch(
     except Interrupted as stop:
         _fail(str(stop), 128 + stop.signum, kind="")
     except KeyboardInterrupt:
-        _fail("stopped at once; the newest checkpoint is whole", 130, kind="")
+        _stop_at_once()
 
 
 def parse(
@@ -173,6 +175,16 @@ def _one_line(box: str) -> str:
 def _fail(message: str, code: int, kind: str = "error: ") -> NoReturn:
     sys.stderr.write(f"{kind}{message}\n")
     sys.exit(code)
+
+
+def _stop_at_once() -> NoReturn:
+    """End the process though threads of it still write a checkpoint."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+    sys.stdout.flush()
+    sys.stderr.write("stopped at once; the newest checkpoint is whole\n")
+    sys.stderr.flush()
+    os._exit(130)  # an ordinary exit waits for the threads
 
 
 def _command(main: Callable[..., Any]) -> str:

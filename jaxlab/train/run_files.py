@@ -7,7 +7,7 @@ import os
 import pathlib
 from typing import Any
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, WriteError
 
 __all__ = [
     "FORMAT",
@@ -183,7 +183,7 @@ def write_bytes(file: pathlib.Path, content: bytes) -> None:
     """Replace a file at once, so that a kill leaves the old or the new one.
 
     Raises:
-        InputError: If it cannot be written, on a full disk say; the old one is whole.
+        WriteError: If it cannot be written, on a full disk say; the old one is whole.
     """
     part = file.with_suffix(file.suffix + ".part")
     try:
@@ -198,9 +198,9 @@ def write_bytes(file: pathlib.Path, content: bytes) -> None:
         raise not_written(file, error) from None
 
 
-def not_written(path: pathlib.Path, error: OSError) -> InputError:
+def not_written(path: pathlib.Path, error: OSError) -> WriteError:
     """Return what to raise where a file of a run could not be written."""
-    return InputError(
+    return WriteError(
         f"{path} could not be written ({error.strerror or error}); make room or "
         "mend the folder, then give the same command with its --run-dir to go on"
     )

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import jax
 
 from jaxlab.core.distributed import is_main_process
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, WriteError
 from jaxlab.core.pytree import fingerprint_text
 from jaxlab.core.recorded import Recorded
 from jaxlab.data.text.vocabulary import Vocabulary
@@ -273,7 +273,7 @@ class RunFolder:
                 when it has its name, and otherwise ignored.
 
         Raises:
-            InputError: If the last checkpoint could not be written.
+            WriteError: If the last checkpoint could not be written.
         """
         with contextlib.ExitStack() as stack:  # each is closed whatever the others do
             stack.callback(self._folder.release)
@@ -297,7 +297,8 @@ class RunFolder:
         except InputError:
             if error is None:
                 raise  # else what came first is told
-        if isinstance(error, InputError) and self._folder.is_new and self._is_main:
+        is_refused = isinstance(error, InputError) and not isinstance(error, WriteError)
+        if is_refused and self._folder.is_new and self._is_main:
             self._remove_unused()
 
     def _remove_unused(self) -> None:

@@ -1,7 +1,9 @@
 """The command line reads well, and its errors are one line."""
 
 import dataclasses
+import os
 import re
+import sys
 from typing import Literal
 
 import pytest
@@ -96,6 +98,8 @@ def test_help_names_every_flag_its_default_and_meaning(capsys):
     ],
 )
 def test_what_ends_a_run_is_told_in_one_line(capsys, monkeypatch, error, code, message):
+    monkeypatch.setattr(os, "_exit", sys.exit)  # else the tests end here as well
+
     def main(config):
         raise error
 
