@@ -9,6 +9,7 @@ import numpy as np
 from jaxlab.core.distributed import is_main_process
 from jaxlab.core.model import from_linen
 from jaxlab.core.typing import Array
+from jaxlab.data.array_files import read_npz
 from jaxlab.data.points.toy import TOY_DATA, TOY_MIXTURES
 from jaxlab.metrics.critic import critic_report
 from jaxlab.metrics.mode_coverage import mode_coverage
@@ -21,6 +22,7 @@ from jaxlab.train.adversarial import (
     generator_params_to_evaluate,
 )
 from jaxlab.train.evaluate import once_per_state
+from jaxlab.train.run_files import write_arrays
 from jaxlab.transport.exact import wasserstein
 
 __all__ = ["PointReport"]
@@ -104,7 +106,7 @@ class PointReport:
         if is_main_process():
             file = folder / "stages" / f"{step}.npz"
             file.parent.mkdir(exist_ok=True)
-            np.savez(file, samples=points[:_DRAWN], scores=scores)
+            write_arrays(file, {"samples": points[:_DRAWN], "scores": scores})
         critic = jax.tree_util.Partial(self._score, state.critic)
         key = jax.random.clone(self._key)
         found = critic_report(critic, self._rows, jnp.asarray(met), key)
@@ -116,7 +118,7 @@ class PointReport:
         """Read the moments that were kept below a folder, in order."""
         files = (folder / "stages").glob("*.npz")
         steps = sorted((int(file.stem), file) for file in files)
-        return [Stage(step, **np.load(file)) for step, file in steps]
+        return [Stage(step, **read_npz(file)) for step, file in steps]
 
     def draw(self, folder: pathlib.Path) -> Stage:
         """Draw the moments: `stages.png`, `stages.gif`, and the last, `final.png`.

@@ -2,10 +2,14 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from jaxlab.core.errors import InputError, WriteError
 
@@ -21,6 +25,7 @@ __all__ = [
     "read_config",
     "read_metrics",
     "read_network",
+    "write_arrays",
     "write_bytes",
     "write_json",
     "write_text",
@@ -204,6 +209,13 @@ def not_written(path: pathlib.Path, error: OSError) -> WriteError:
         f"{path} could not be written ({error.strerror or error}); make room or "
         "mend the folder, then give the same command with its --run-dir to go on"
     )
+
+
+def write_arrays(file: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Replace an `.npz` file by arrays, see `write_bytes`."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    write_bytes(file, content.getvalue())
 
 
 def write_json(file: pathlib.Path, data: Any) -> None:
