@@ -5,7 +5,6 @@ Orbax is used here and in `load_params`, and nowhere else.
 
 import contextlib
 import dataclasses
-import logging
 import pathlib
 import re
 import shutil
@@ -26,6 +25,7 @@ from jaxlab.train.checksums import (
     seal,
     set_aside_damaged,
 )
+from jaxlab.train.quiet import quieten_orbax
 
 __all__ = ["FROZEN", "STATE", "Checkpoints", "read_metadata"]
 
@@ -60,7 +60,7 @@ class Checkpoints:
         Raises:
             InputError: If there are checkpoints, and all of them are damaged.
         """
-        _quieten()
+        quieten_orbax()
         self._folder = folder.absolute()
         self._frozen = self._folder.with_name(FROZEN)
         self._saving = 0
@@ -272,17 +272,6 @@ class Checkpoints:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def _quieten() -> None:
-    """Leave out what Orbax tells: what it raises is told here, once and in a line."""
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
-    logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
-
-
-def _is_not_of_orbax(record: logging.LogRecord) -> bool:
-    text = record.getMessage()
-    return "orbax" not in text or "exception was never retrieved" not in text
 
 
 def _reason(error: Exception) -> str:
