@@ -15,6 +15,7 @@ from jaxlab.core.distributed import connect
 from jaxlab.core.errors import InputError
 from jaxlab.core.host_memory import keep_freed_memory
 from jaxlab.core.mesh import use_cpu_devices
+from jaxlab.core.ranges import check_fields
 from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.loop import NonFiniteError
 
@@ -58,6 +59,7 @@ def launch(
         description=description,
     )
     try:
+        check_fields(chosen)
         keep_freed_memory()
         use_compilation_cache()
         options = chosen.run  # type: ignore[attr-defined]
