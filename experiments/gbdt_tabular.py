@@ -8,7 +8,7 @@ python -m benchmarks tree_peers RUN_FOLDER                the other libraries, b
 
 import dataclasses
 import itertools
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -16,6 +16,16 @@ import tyro
 
 from jaxlab import trees
 from jaxlab.core.mesh import make_mesh
+from jaxlab.core.ranges import (
+    Count,
+    InnerShare,
+    Natural,
+    NotNegative,
+    Positive,
+    PositiveShare,
+    Range,
+    Seed,
+)
 from jaxlab.core.recorded import record
 from jaxlab.data.tables.find import Table, TableRows, Task, find_table
 from jaxlab.metrics.scores import table_scores
@@ -55,19 +65,21 @@ class Config:
     target: str = ""  # column of a file to predict: its name or position
     drop: tuple[str, ...] = ()  # columns to leave out
     task: Task = "auto"
-    test_rate: float = 0.2  # share of the rows held out
-    seed: int = 0
-    steps: int = 200  # rounds of boosting
+    test_rate: InnerShare = 0.2  # share of the rows held out
+    seed: Seed = 0
+    steps: Count = 200  # rounds of boosting
     algorithm: Literal["xgboost", "friedman"] = "xgboost"
-    learning_rate: float = 0.1
-    max_depth: int = 4  # 0: any, if max_leaves is given
-    max_leaves: int = 0  # split the best leaf first, up to so many; 0: level by level
-    l2: float = 1.0  # of leaf values (xgboost)
-    subsample: float = 1.0  # share of the rows for a round
-    colsample_bytree: float = 1.0  # share of the features for a tree
-    max_bins: int = 255  # for the values of a feature
-    patience: int = 0  # rounds without gain that end training; 0: any
-    valid_rate: float = 0.1  # share of the training rows to watch for that
+    learning_rate: Positive = 0.1
+    max_depth: Natural = 4  # 0: any, if max_leaves is given
+    max_leaves: Natural = (
+        0  # split the best leaf first, up to so many; 0: level by level
+    )
+    l2: NotNegative = 1.0  # of leaf values (xgboost)
+    subsample: PositiveShare = 1.0  # share of the rows for a round
+    colsample_bytree: PositiveShare = 1.0  # share of the features for a tree
+    max_bins: Annotated[int, Range(2, 255)] = 255  # for the values of a feature
+    patience: Natural = 0  # rounds without gain that end training; 0: any
+    valid_rate: InnerShare = 0.1  # share of the training rows to watch for that
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(log_every=1, save_every=100)
 
 

@@ -17,6 +17,7 @@ from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.printed_table import table_lines
 from jaxlab.core.pytree import num_elements
+from jaxlab.core.ranges import Count, Natural, NotNegative, PositiveShare, Rate, Seed
 from jaxlab.core.recorded import Recorded, record
 from jaxlab.core.typing import Array, Batch, ModelState, Params
 from jaxlab.data.batches import training_batches
@@ -54,30 +55,30 @@ DRAW = ("temperature", "top_p")  # may change when a run is resumed
 @dataclasses.dataclass(frozen=True)
 class Config:
     data: str = "tinyshakespeare"  # python, or a .txt file
-    seed: int = 0
-    steps: int = 1000  # updates
-    batch_size: int = 32  # windows an update, over all devices
-    length: int = 128  # tokens of a window
+    seed: Seed = 0
+    steps: Count = 1000  # updates
+    batch_size: Count = 32  # windows an update, over all devices
+    length: Count = 128  # tokens of a window
     model: LanguageModelName | Literal["all"] = "transformer"
-    num_parameters: int = 800_000  # about; the width follows from it
-    depth: int = 4  # layers of the transformer
-    rnn_depth: int = 2  # layers of the others
-    num_heads: int = 4
-    num_kv_heads: int = 0  # of keys and values; 0: as many
+    num_parameters: Count = 800_000  # about; the width follows from it
+    depth: Count = 4  # layers of the transformer
+    rnn_depth: Count = 2  # layers of the others
+    num_heads: Count = 4
+    num_kv_heads: Natural = 0  # of keys and values; 0: as many
     positions: Positions = "rotary"
     norm: Norm = "layer"
     act: Activation | GatedActivation = "gelu"
     vocabulary: VocabularyKind = "char"
-    vocab_size: int = 0  # tokens at most; 0: all
-    dropout_rate: float = 0.1
+    vocab_size: Natural = 0  # tokens at most; 0: all
+    dropout_rate: Rate = 0.1
     schedule: Schedule = "cosine"
-    learning_rate: float = 3e-3  # peak, after warm-up
-    warmup_rate: float = 0.05  # share of the steps
-    weight_decay: float = 0.1
+    learning_rate: NotNegative = 3e-3  # peak, after warm-up
+    warmup_rate: Rate = 0.05  # share of the steps
+    weight_decay: NotNegative = 0.1
     precision: Precision = "float32"  # of the computation
-    temperature: float = 0.8  # of the generated text
-    top_p: float = 0.95  # least share of probability to draw from
-    eval_every: int = 250  # updates
+    temperature: NotNegative = 0.8  # of the generated text
+    top_p: PositiveShare = 0.95  # least share of probability to draw from
+    eval_every: Natural = 250  # updates
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
 
 

@@ -14,6 +14,7 @@ import tyro
 from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.pytree import num_elements
+from jaxlab.core.ranges import Count, Natural, NotNegative, Rate, Seed
 from jaxlab.core.recorded import record
 from jaxlab.core.typing import Array, Batch, ModelState, Params
 from jaxlab.data.fingerprint import fingerprint_sources
@@ -43,32 +44,32 @@ class Config:
     data: str = "dates"  # copy, reverse, sort, multi30k, a folder of train.SOURCE, ...
     source: str = "de"  # ending of the files to translate from
     target: str = "en"  # and to
-    seed: int = 0
-    steps: int = 1200  # updates
-    batch_size: int = 64  # pairs an update, on average, over all devices
+    seed: Seed = 0
+    steps: Count = 1200  # updates
+    batch_size: Count = 64  # pairs an update, on average, over all devices
     model: TranslatorName = "transformer"
     vocabulary: VocabularyKind = "char"  # shared by source and target
-    vocab_size: int = 0  # tokens at most; 0: all
+    vocab_size: Natural = 0  # tokens at most; 0: all
     lowercase: bool = False  # learn and compare in lower case
-    batch_multiple: int = 8  # every batch is a multiple of it, for as many devices
-    max_len: int = 64  # tokens; longer pairs are not trained on
-    num_buckets: int = 1  # shapes of batches: more have less padding, but compile each
-    width: int = 128
-    depth: int = 2  # layers of the encoder, and of the decoder
-    num_heads: int = 4
-    hidden_dim: int = 256  # width inside the MLPs
+    batch_multiple: Count = 8  # every batch is a multiple of it, for as many devices
+    max_len: Count = 64  # tokens; longer pairs are not trained on
+    num_buckets: Count = 1  # shapes of batches: more: less padding, more compiling
+    width: Count = 128
+    depth: Count = 2  # layers of the encoder, and of the decoder
+    num_heads: Count = 4
+    hidden_dim: Count = 256  # width inside the MLPs
     norm_first: bool = True  # False: as in the paper
     attention: Attention = "luong"  # of lstm and gru
-    dropout_rate: float = 0.0
+    dropout_rate: Rate = 0.0
     schedule: Schedule = "cosine"  # noam: as in the paper, with the root of the step
-    learning_rate: float = 2e-3  # peak, after warm-up
-    warmup_rate: float = 0.1  # share of the steps
-    label_smoothing: float = 0.0
-    ema_decay: float = 0.99  # average of the parameters to evaluate with; 0: off
+    learning_rate: NotNegative = 2e-3  # peak, after warm-up
+    warmup_rate: Rate = 0.1  # share of the steps
+    label_smoothing: Rate = 0.0
+    ema_decay: Rate = 0.99  # average of the parameters to evaluate with; 0: off
     precision: Precision = "float32"  # of the computation
-    beams: int = 4  # hypotheses of the search; 1: greedy
-    length_penalty: float = 0.6
-    eval_every: int = 300  # updates
+    beams: Count = 4  # hypotheses of the search; 1: greedy
+    length_penalty: NotNegative = 0.6
+    eval_every: Natural = 300  # updates
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
 
 

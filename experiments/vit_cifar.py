@@ -13,6 +13,7 @@ import tyro
 from jaxlab.core.model import from_linen
 from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.pytree import num_elements
+from jaxlab.core.ranges import Count, Natural, NotNegative, Rate, Seed
 from jaxlab.core.recorded import record
 from jaxlab.core.typing import Array, Batch, ModelState, Params
 from jaxlab.data.batches import training_batches
@@ -38,26 +39,26 @@ from jaxlab.train.step import Context, LossResult, make_train_step
 @dataclasses.dataclass(frozen=True)
 class Config:
     data: str = "cifar10"  # digits, cifar10, cifar100, mnist, a TFDS set, .npz, folder
-    image_size: int = 0  # pixels a side to resize to; 0: as stored
-    seed: int = 0
-    steps: int = 20_000  # updates
-    batch_size: int = 128  # images an update, over all devices
-    learning_rate: float = 1e-3  # peak, after warm-up
-    warmup_rate: float = 0.05  # share of the steps
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.1
-    max_shift: int = 4  # pixels of random shift
+    image_size: Natural = 0  # pixels a side to resize to; 0: as stored
+    seed: Seed = 0
+    steps: Count = 20_000  # updates
+    batch_size: Count = 128  # images an update, over all devices
+    learning_rate: NotNegative = 1e-3  # peak, after warm-up
+    warmup_rate: Rate = 0.05  # share of the steps
+    weight_decay: NotNegative = 0.05
+    label_smoothing: Rate = 0.1
+    max_shift: Natural = 4  # pixels of random shift
     flip: bool = True  # mirror half of the images
     stem: Stem = "patch"  # conv: two 3x3 convolutions before the patches
-    patch_size: int = 4  # pixels
-    width: int = 192
-    depth: int = 12
-    num_heads: int = 3
-    drop_path_rate: float = 0.1  # stochastic depth of the last block
-    accumulate_steps: int = 1  # parts of a batch, to save memory
-    ema_decay: float = 0.0  # average of the parameters to evaluate with; 0: off
+    patch_size: Count = 4  # pixels
+    width: Count = 192
+    depth: Count = 12
+    num_heads: Count = 3
+    drop_path_rate: Rate = 0.1  # stochastic depth of the last block
+    accumulate_steps: Count = 1  # parts of a batch, to save memory
+    ema_decay: Rate = 0.0  # average of the parameters to evaluate with; 0: off
     precision: Precision = "float32"  # of the computation
-    eval_every: int = 1000  # updates
+    eval_every: Natural = 1000  # updates
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
 
 

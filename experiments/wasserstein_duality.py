@@ -11,7 +11,6 @@ python -m experiments.wasserstein_duality --loss wgan-clip      or wgan-gp, sn
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -21,10 +20,10 @@ import optax
 import tyro
 from jax.sharding import Mesh
 
-from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import process_rows
 from jaxlab.core.model import Model, from_linen
 from jaxlab.core.printed_table import table_lines
+from jaxlab.core.ranges import Count, Natural, NotNegative, Positive, Seed, Share
 from jaxlab.core.recorded import record
 from jaxlab.core.typing import Array, Batch, ModelState, Params
 from jaxlab.data.order import Order
@@ -52,19 +51,21 @@ PENALISED = ("wgan-gp", "wgan-lp")
 @dataclasses.dataclass(frozen=True)
 class Config:
     data: str = "line"  # plane, gaussians, toy, two toy sets as ring:swissroll, a .npz
-    points: int = 256  # of each sample
-    seed: int = 0
-    steps: int = 3000  # updates of the critic
-    batch_size: int = 256  # points of each sample an update
+    points: Count = 256  # of each sample
+    seed: Seed = 0
+    steps: Count = 3000  # updates of the critic
+    batch_size: Count = 256  # points of each sample an update
     loss: Literal["wgan-lp", "wgan-gp", "wgan-clip", "sn"] = "wgan-lp"
-    penalty: float = 300.0  # weight of the gradient penalty at the end
-    penalty_start: float = 0.1  # and at the start, when slopes still change their sign
-    rise_rate: float = 0.5  # share of the steps in which the weight rises
-    clip_limit: float = 0.01  # of every parameter (wgan-clip)
-    width: int = 64
-    depth: int = 3
-    learning_rate: float = 5e-3  # falls along a cosine
-    eval_every: int = 150  # updates
+    penalty: Positive = 300.0  # weight of the gradient penalty at the end
+    penalty_start: Positive = (
+        0.1  # and at the start, when slopes still change their sign
+    )
+    rise_rate: Share = 0.5  # share of the steps in which the weight rises
+    clip_limit: Positive = 0.01  # of every parameter (wgan-clip)
+    width: Count = 64
+    depth: Count = 3
+    learning_rate: NotNegative = 5e-3  # falls along a cosine
+    eval_every: Natural = 150  # updates
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(log_every=50)
 
 
@@ -137,15 +138,6 @@ def make_loss(config: Config, critic: Model) -> LossFn:
     The weight of the penalty rises along an exponential: the two-sided one is a wall
     between the slopes -1 and 1, and high from the start holds each on its first side.
     """
-    if config.loss in PENALISED:
-        weights = {"penalty": config.penalty, "penalty_start": config.penalty_start}
-        for name, value in weights.items():
-            if not 0 < value < math.inf:
-                raise InputError(
-                    f"{name} {value} must be above 0; --loss sn takes none"
-                )
-    if not 0 <= config.rise_rate <= 1:
-        raise InputError(f"rise_rate {config.rise_rate} must lie in [0, 1]")
 
     def weight(step: Array) -> Array:
         rise = jnp.minimum(1.0, step / max(config.rise_rate * config.steps, 1.0))

@@ -13,6 +13,7 @@ import tyro
 from jaxlab.core.model import SPECTRAL, from_linen
 from jaxlab.core.precision import Precision, compute_dtype
 from jaxlab.core.pytree import num_elements
+from jaxlab.core.ranges import Count, Natural, NotNegative, Rate, Seed
 from jaxlab.core.recorded import record
 from jaxlab.core.typing import Batch, ModelState, Params
 from jaxlab.data.batches import training_batches
@@ -48,26 +49,26 @@ from jaxlab.train.step import Context, LossResult
 @dataclasses.dataclass(frozen=True)
 class Config:
     data: str = "digits"  # cifar10, mnist, a TFDS set, .npz, folder
-    image_size: int = 0  # pixels a side to resize to; 0: as stored
-    seed: int = 0
+    image_size: Natural = 0  # pixels a side to resize to; 0: as stored
+    seed: Seed = 0
     loss: RecipeName = "wgan-gp"
     model: ImageGan = "mlp"
     conditional: Conditional = "none"
-    class_weight: float = 0.1  # of the generator's class loss (acgan)
-    width: int = 1024  # channels, as the model counts them
-    latent_dim: int = 128
-    steps: int = 3000  # updates of the generator
-    batch_size: int = 64  # images an update of the critic, over all devices
-    critic_steps: int = 3  # to each step of the generator; 0: the method's
+    class_weight: NotNegative = 0.1  # of the generator's class loss (acgan)
+    width: Count = 1024  # channels, as the model counts them
+    latent_dim: Count = 128
+    steps: Count = 3000  # updates of the generator
+    batch_size: Count = 64  # images an update of the critic, over all devices
+    critic_steps: Natural = 3  # to each step of the generator; 0: the method's
     long_start: bool = False  # 100 critic steps at times, as WGAN's code
-    learning_rate: float = 2e-3  # falls linearly to 0; 0: the method's
-    penalty_weight: float = 1.0  # 0: the method's
-    ema_decay: float = 0.999  # average of the generator to evaluate with; 0: off
+    learning_rate: NotNegative = 2e-3  # falls linearly to 0; 0: the method's
+    penalty_weight: NotNegative = 1.0  # 0: the method's
+    ema_decay: Rate = 0.999  # average of the generator to evaluate with; 0: off
     flip: bool = False  # mirror half of the images
     features: str = ""  # file of Inception's weights; empty: a classifier trained here
-    num_samples: int = 10_000  # images to score, at most as many as are held out
+    num_samples: Count = 10_000  # images to score, at most as many as are held out
     precision: Precision = "float32"  # of the networks
-    eval_every: int = 500  # updates
+    eval_every: Natural = 500  # updates
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
 
 

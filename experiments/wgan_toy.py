@@ -15,6 +15,7 @@ import tyro
 from jaxlab.core.model import from_linen
 from jaxlab.core.printed_table import table_lines
 from jaxlab.core.pytree import num_elements
+from jaxlab.core.ranges import Count, Natural, NotNegative, Rate, Seed
 from jaxlab.core.recorded import Recorded, record
 from jaxlab.core.typing import Array, ModelState, Params
 from jaxlab.data.critic_order import CriticSchedule
@@ -52,21 +53,21 @@ SHOWN = ("exact_w1", "critic_w1", "critic_slope", "modes", "high_quality")
 @dataclasses.dataclass(frozen=True)
 class Config:
     data: Literal["8gaussians", "25gaussians", "swissroll"] = "8gaussians"
-    seed: int = 0
+    seed: Seed = 0
     loss: RecipeName | Literal["all"] = "wgan-gp"
-    steps: int = 4000  # updates of the generator
-    batch_size: int = 128  # points of a critic's step, over all devices; paper: 256
-    critic_steps: int = 0  # to each step of the generator; 0: the method's
+    steps: Count = 4000  # updates of the generator
+    batch_size: Count = 128  # points of a critic's step, over all devices; paper: 256
+    critic_steps: Natural = 0  # to each step of the generator; 0: the method's
     long_start: bool = False  # 100 critic steps at times, as WGAN's code
-    learning_rate: float = 0.0  # falls linearly to 0; 0: the method's
-    penalty_weight: float = 0.0  # 0: the method's
-    width: int = 128  # of a layer; the paper's is 512
-    generator_depth: int = 6  # layers: steep between the modes; the paper's has 3
-    critic_depth: int = 3
-    max_bias: float = 0.7  # of the first biases; the paper's is 0
-    latent_dim: int = 2
-    ema_decay: float = 0.99  # average of the generator to evaluate with; 0: off
-    eval_every: int = 200  # updates between two moments that are measured and drawn
+    learning_rate: NotNegative = 0.0  # falls linearly to 0; 0: the method's
+    penalty_weight: NotNegative = 0.0  # 0: the method's
+    width: Count = 128  # of a layer; the paper's is 512
+    generator_depth: Count = 6  # layers: steep between the modes; the paper's has 3
+    critic_depth: Count = 3
+    max_bias: NotNegative = 0.7  # of the first biases; the paper's is 0
+    latent_dim: Count = 2
+    ema_decay: Rate = 0.99  # average of the generator to evaluate with; 0: off
+    eval_every: Natural = 200  # updates between two moments that are measured and drawn
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
 
 

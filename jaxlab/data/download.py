@@ -9,6 +9,8 @@ import threading
 import urllib.parse
 import urllib.request
 
+from jaxlab.core.errors import local_path
+
 __all__ = ["data_folder", "download"]
 
 _SECONDS_TO_CONNECT = 6.0
@@ -87,6 +89,10 @@ def _show(name: str, done: int, total: int) -> None:
 
 
 def data_folder(data_dir: str = "") -> pathlib.Path:
-    """Return the folder of data that is named, or `$TFDS_DATA_DIR`, or TFDS's own."""
+    """Return the folder of data that is named, or `$TFDS_DATA_DIR`, or TFDS's own.
+
+    Raises:
+        InputError: If it is no path of this machine.
+    """
     chosen = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    return pathlib.Path(chosen).expanduser()
+    return local_path("data_dir", chosen)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Count, Natural, NotNegative, check_fields
 from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.nn.norm import Norm, make_norm
 from jaxlab.nn.positions import rotate
@@ -193,21 +194,17 @@ class MultiHeadAttention(nn.Module):
         options: Biases of queries, keys and values; their normalisation.
     """
 
-    width: int
-    num_heads: int
-    num_kv_heads: int = 0
+    width: Count
+    num_heads: Count
+    num_kv_heads: Natural = 0
     use_bias: bool = True
     causal: bool = False
-    rotary: float = 0.0
+    rotary: NotNegative = 0.0
     dtype: Any = jnp.float32
     options: AttentionOptions = AttentionOptions()
 
     def setup(self) -> None:
-        if self.num_heads < 1 or self.num_kv_heads < 0:
-            raise InputError(
-                f"num_heads {self.num_heads} must be at least 1, and num_kv_heads "
-                f"{self.num_kv_heads} at least 0"
-            )
+        check_fields(self)
         if self.width % self.num_heads:
             raise InputError(
                 f"num_heads {self.num_heads} does not divide the width {self.width}"

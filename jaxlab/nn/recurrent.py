@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Count, Rate, check_fields
 from jaxlab.core.typing import Array, Bool, Float
 from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.recurrent_kernels import (
@@ -58,7 +59,7 @@ class Recurrent(nn.Module):
             parameters are float32.
     """
 
-    width: int
+    width: Count
     cell: Cell = "lstm"
     reverse: bool = False
     forget_bias: float = 1.0
@@ -108,8 +109,7 @@ class Recurrent(nn.Module):
         return tuple(part.astype(jnp.float32) for part in carry)
 
     def _weights(self, in_width: int) -> CellWeights:
-        if self.cell not in GATES:
-            raise InputError(f"cell {self.cell!r} is not one of {', '.join(GATES)}")
+        check_fields(self)
         gates, h = GATES[self.cell], self.width
         xavier = _per_gate(nn.initializers.xavier_uniform(), gates)
         orthogonal = _per_gate(nn.initializers.orthogonal(), gates)
@@ -148,19 +148,16 @@ class RecurrentStack(nn.Module):
         dtype: See `Recurrent`.
     """
 
-    width: int
-    depth: int = 1
+    width: Count
+    depth: Count = 1
     cell: Cell = "lstm"
     bidirectional: bool = False
-    dropout_rate: float = 0.0
+    dropout_rate: Rate = 0.0
     forget_bias: float = 1.0
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        if self.depth < 1:
-            raise InputError(f"depth {self.depth} must be at least 1")
-        if not 0 <= self.dropout_rate < 1:
-            raise InputError(f"dropout_rate {self.dropout_rate} must lie in [0, 1)")
+        check_fields(self)
         self.layers = [
             Recurrent(
                 self.width,

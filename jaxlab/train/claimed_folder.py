@@ -11,7 +11,7 @@ from typing import TextIO
 import jax
 
 from jaxlab.core.distributed import is_main_process
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, local_path
 
 try:
     import fcntl
@@ -43,7 +43,7 @@ class ClaimedFolder:
         """
         self._is_made = False  # by this session
         self._lock: TextIO | None = None
-        self.path = pathlib.Path(run_dir).expanduser() if run_dir else _named(parent)
+        self.path = local_path("run_dir", run_dir) if run_dir else _named(parent)
         with _telling(self.path):
             if not self.path.exists():
                 self.path.mkdir(parents=True, exist_ok=True)

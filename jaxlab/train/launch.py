@@ -1,6 +1,7 @@
 """The command line of an experiment: flags from a dataclass, errors in one line."""
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import multiprocessing
@@ -14,15 +15,39 @@ import tyro
 
 from jaxlab.core.compilation import use_compilation_cache
 from jaxlab.core.distributed import connect
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, local_path
 from jaxlab.core.host_memory import keep_freed_memory
 from jaxlab.core.mesh import use_cpu_devices
+from jaxlab.core.ranges import check_fields
 from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.loop import NonFiniteError
 
 __all__ = ["launch", "parse"]
 
 C = TypeVar("C")
+
+# By flag, what other programs call it; and what is different here.
+_OTHER_NAMES = {
+    "batch_size": ("batch", "batchsize", "bs"),
+    "data": ("dataset", "data_path", "input"),
+    "depth": ("layers", "num_layers", "n_layers"),
+    "dropout_rate": ("dropout",),
+    "learning_rate": ("lr", "eta", "alpha"),
+    "mesh": ("gpu", "gpus", "device", "devices", "cuda"),
+    "num_heads": ("heads", "n_heads", "nhead"),
+    "precision": ("fp16", "bf16", "amp", "dtype"),
+    "run_dir": ("output", "output_dir", "out", "logdir", "resume"),
+    "steps": ("epochs", "epoch", "iterations", "iters", "num_rounds", "n_estimators"),
+    "stream_workers": ("workers", "num_workers"),
+    "warmup_rate": ("warmup", "warmup_steps"),
+    "weight_decay": ("wd", "decay"),
+    "width": ("dim", "d_model", "hidden_size", "channels"),
+}
+_DIFFERENT = {
+    "mesh": " (devices by axis, as data=2)",
+    "steps": " (updates, not epochs)",
+    "warmup_rate": " (a share of the steps)",
+}
 
 
 def launch(
@@ -50,19 +75,21 @@ def launch(
             `parse`.
         description: Text above the flags in `--help`; its first line is the title.
     """
-    program = _command(main)
-    chosen = parse(
-        config,
-        smoke=smoke,
-        recipes=recipes,
-        by_data=by_data,
-        program=program,
-        description=description,
-    )
     try:
+        chosen = parse(
+            config,
+            smoke=smoke,
+            recipes=recipes,
+            by_data=by_data,
+            program=_command(main),
+            description=description,
+        )
+        check_fields(chosen)
+        options = chosen.run  # type: ignore[attr-defined]
+        for name in ("run_dir", "data_dir"):  # told before data are read
+            local_path(name, getattr(options, name))
         keep_freed_memory()
         use_compilation_cache()
-        options = chosen.run  # type: ignore[attr-defined]
         if not options.distributed:  # else one device a process
             use_cpu_devices(options.mesh)
         connect(options.distributed)
@@ -142,7 +169,7 @@ def parse(
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        _fail(_one_line(output.getvalue()), 2)
+        _fail(_one_line(output.getvalue(), _known_elsewhere(config, args)), 2)
 
 
 def _split_off(flag: str, args: list[str]) -> tuple[list[str | None], list[str]]:
@@ -158,8 +185,22 @@ def _split_off(flag: str, args: list[str]) -> tuple[list[str | None], list[str]]
     return values, rest
 
 
-def _one_line(box: str) -> str:
-    """Flatten tyro's box: the paragraph after its title, and what it thinks was meant.
+def _known_elsewhere(config: Any, args: list[str]) -> str:
+    """Return the flag for the first one that has the name of another program's."""
+    fields = dataclasses.asdict(config)
+    for name in [name for name, value in fields.items() if isinstance(value, dict)]:
+        fields |= fields[name]
+    for arg in args:
+        name = arg.partition("=")[0].removeprefix("--").replace("-", "_")
+        if arg.startswith("--") and name not in fields:
+            for here, names in _OTHER_NAMES.items():
+                if name in names and here in fields:
+                    return f"--{here.replace('_', '-')}{_DIFFERENT.get(here, '')}"
+    return ""
+
+
+def _one_line(box: str, meant: str = "") -> str:
+    """Flatten tyro's box: the paragraph after its title, and what may have been meant.
 
     The box is drawn in plain characters where the terminal knows no others.
     """
@@ -167,8 +208,9 @@ def _one_line(box: str) -> str:
     lines = ["" if re.fullmatch("[╰╯─-]+", line) else line for line in lines]
     paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda s: not s, lines))
     message = " ".join(paragraph) or "the flags cannot be read"
-    meant = re.search(r"Perhaps you meant:[\s│]*(--\S+)", box)
-    hint = f"; did you mean {meant.group(1)}?" if meant else ""
+    if not meant and (found := re.search(r"Perhaps you meant:[\s│]*(--\S+)", box)):
+        meant = found.group(1)
+    hint = f"; did you mean {meant}?" if meant else ""
     return f"{message.rstrip('.')}{hint}; --help lists all flags"
 
 
@@ -182,7 +224,7 @@ def _stop_at_once() -> NoReturn:
     for child in multiprocessing.active_children():
         child.terminate()
     sys.stdout.flush()
-    sys.stderr.write("stopped at once; the newest checkpoint is whole\n")
+    sys.stderr.write("stopped at once; checkpoints that were saved are whole\n")
     sys.stderr.flush()
     os._exit(130)  # an ordinary exit waits for the threads
 

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import path_name
+from jaxlab.core.ranges import Range, check_number
 from jaxlab.core.typing import Params, PyTree
 from jaxlab.losses.lipschitz import clip_weights
 
@@ -156,10 +157,15 @@ def adamw(
         clip_norm: Largest norm of the whole gradient; 0 does not clip.
         mu_dtype: Store the first moment in this dtype (bfloat16 halves it).
 
+    Raises:
+        InputError: If the decay or the norm is below 0, or not finite.
+
     References:
         Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization",
         https://arxiv.org/abs/1711.05101.
     """
+    check_number("weight_decay", weight_decay, Range(0))
+    check_number("clip_norm", clip_norm, Range(0))
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
     update = optax.adamw(
         learning_rate,

@@ -16,6 +16,7 @@ import jax
 from jaxlab.core.distributed import is_main_process
 from jaxlab.core.errors import InputError, WriteError
 from jaxlab.core.pytree import fingerprint_text
+from jaxlab.core.ranges import check_fields
 from jaxlab.core.recorded import Recorded
 from jaxlab.data.text.vocabulary import Vocabulary
 from jaxlab.train.checkpoint import Checkpoints
@@ -82,16 +83,13 @@ class RunFolder:
             is_visible: Whether to tell what happens, on one process.
 
         Raises:
-            InputError: If the folder holds another run, or is in use.
+            InputError: If a field is out of its range, or the folder holds another run,
+                or is in use.
         """
+        check_fields(config)
         self.experiment, self.options = experiment, config.run
         self._started = time.perf_counter()
         self._is_main = is_main_process()
-        for name in ("log_every", "save_every"):
-            if getattr(self.options, name) < 1:
-                raise InputError(
-                    f"{name} {getattr(self.options, name)} must be at least 1"
-                )
         parent = pathlib.Path("runs") / experiment
         self._folder = ClaimedFolder(self.options.run_dir, parent)
         self.path = self._folder.path

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from jaxlab.core.ranges import Count, Natural
 from jaxlab.train.engine import EngineName
 
 __all__ = ["RunOptions"]
@@ -17,13 +18,13 @@ class RunOptions:
     """Folder of the data. Empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets"""
     mesh: str = ""
     """Devices by axis, as data=2,fsdp=4. Empty: all on data"""
-    stream_workers: int | None = None
+    stream_workers: Natural | None = None
     """Processes that stream the data; 0: this one; None: none, if it fits the device"""
     engine: EngineName = "jit"
     """jit, or pmap: data parallel through the older interface"""
     distributed: str = ""
     """Join the processes of a cluster: auto, or HOST:PORT,PROCESSES,INDEX"""
-    log_every: int = 20
+    log_every: Count = 20
     """Updates between two rows of metrics"""
-    save_every: int = 1000
+    save_every: Count = 1000
     """Updates between two checkpoints, beside those at evaluations"""

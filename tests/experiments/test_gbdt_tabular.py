@@ -111,10 +111,13 @@ def test_two_devices_train_the_same_forest(tmp_path):
         ({"steps": 0}, "steps 0 must be at least 1"),
         (
             {"subsample": 2.0},
-            "subsample 2.0 cannot be used; give a number above 0 and at most 1",
+            "subsample 2.0 must be above 0 and at most 1",
         ),
         ({"max_depth": 0}, "max_depth 0 and max_leaves 0"),
-        ({"patience": 5, "valid_rate": 1.0}, "share 1.0 of 455 rows"),
+        (
+            {"patience": 5, "valid_rate": 1.0},
+            "share 1.0 of 455 rows",
+        ),
         ({"task": "regression", "target": "x"}, "knows its target"),
     ],
 )

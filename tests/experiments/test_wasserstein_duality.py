@@ -114,13 +114,17 @@ def test_the_two_sided_critic_reaches_the_exact_distance_with_slope_one(tmp_path
 def test_values_that_do_not_fit_end_with_one_line_and_code_2(command, tmp_path):
     for flags, message in (
         (["--data", "circle"], "no two samples 'circle'"),
+        (["--penalty", "inf"], "penalty inf must be a finite number above 0"),
         (["--penalty", -1.0], "penalty -1.0 must be above 0"),
-        (["--penalty-start", "nan", "--loss", "wgan-gp"], "penalty_start nan must"),
-        (["--rise-rate", -0.5], "rise_rate -0.5 must lie in [0, 1]"),
-        (["--learning-rate", -0.1], "learning_rate -0.1 must be 0 or more"),
-        (["--learning-rate", "nan"], "learning_rate nan must be 0 or more"),
+        (
+            ["--penalty-start", "nan", "--loss", "wgan-gp"],
+            "penalty_start nan must",
+        ),
+        (["--rise-rate", -0.5], "rise_rate -0.5 must be at least 0 and at most 1"),
+        (["--learning-rate", -0.1], "learning_rate -0.1 must be at least 0"),
+        (["--learning-rate", "nan"], "learning_rate nan must be a finite number"),
         (["--width", 0], "width 0 must be at least 1"),
-        (["--loss", "wgan-clip", "--clip-limit", 0.0], "limit 0.0 of clipping"),
+        (["--loss", "wgan-clip", "--clip-limit", 0.0], "clip_limit 0.0 must be"),
     ):
         folder = tmp_path / "run"
         flags = ["--smoke", *flags, "--run-dir", folder]

@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Count, Rate
 from jaxlab.train import launch as launching
 from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.launch import launch, parse
@@ -18,8 +19,8 @@ from jaxlab.train.run_options import RunOptions
 @dataclasses.dataclass(frozen=True)
 class Config:
     data: str = "cifar10"  # which images
-    steps: int = 100  # updates
-    rate: float = 0.5
+    steps: Count = 100  # updates
+    learning_rate: Rate = 0.5
     stem: Literal["patch", "conv"] = "patch"
     flip: bool = True
     run: RunOptions = RunOptions()
@@ -57,6 +58,12 @@ def test_data_chooses_its_recipe(args):
     ("args", "message"),
     [
         (["--stepz", "3"], r"--stepz, 3; did you mean --steps\?"),
+        (["--lr", "3"], r"--lr, 3; did you mean --learning-rate\?"),
+        (["--lr=3"], r"did you mean --learning-rate\?"),
+        (["--epochs", "3"], r"did you mean --steps \(updates, not epochs\)\?"),
+        (["--dataset", "digits"], r"did you mean --data\?"),
+        (["--gpu", "0"], r"did you mean --mesh \(devices by axis, as data=2\)\?"),
+        (["--heads", "3"], "Unrecognized options: --heads, 3; --help"),  # has none
         (["--steps", "abc"], r"--steps: invalid literal .* 'abc'"),
         (["--steps"], r"Missing value for argument '--steps'"),
         (["--stem", "foo"], r"'foo' for argument '--stem'. .*'patch', 'conv'"),
@@ -94,7 +101,7 @@ def test_help_names_every_flag_its_default_and_meaning(capsys):
     [
         (InputError("patch_size 3 does not divide 8"), 2, "error: patch_size 3 does"),
         (Interrupted("stopped after step 5", 15), 143, "stopped after step 5"),
-        (KeyboardInterrupt(), 130, "the newest checkpoint is whole"),
+        (KeyboardInterrupt(), 130, "stopped at once"),
     ],
 )
 def test_what_ends_a_run_is_told_in_one_line(capsys, monkeypatch, error, code, message):
@@ -111,6 +118,32 @@ def test_what_ends_a_run_is_told_in_one_line(capsys, monkeypatch, error, code, m
     assert stop.value.code == code
     shown = capsys.readouterr().err
     assert message in shown
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--steps", "0"], "error: steps 0 must be at least 1"),
+        (["--learning-rate", "nan"], "error: learning_rate nan must be a finite"),
+        (["--run.log-every", "-1"], "error: log_every -1 must be at least 1"),
+        (
+            ["--run.run-dir", "gs://bucket/run"],
+            "error: run_dir 'gs://bucket/run' is an",
+        ),
+        (["--run.data-dir", "file:///data"], "error: data_dir 'file:///data' is an"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_before_anything_begins(
+    capsys, monkeypatch, flags, message
+):
+    monkeypatch.setattr(launching, "keep_freed_memory", pytest.fail)
+    monkeypatch.setattr("sys.argv", ["prog", *flags])
+    with pytest.raises(SystemExit) as stop:
+        launch(pytest.fail, Config(), smoke=SMOKE)
+    assert stop.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(message)
     assert shown.count("\n") == 1
 
 

@@ -1,9 +1,8 @@
 """Finding an image set by name or path."""
 
 import dataclasses
-import pathlib
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, local_path, meant
 from jaxlab.data.batches import Source
 from jaxlab.data.download import data_folder
 from jaxlab.data.images.decode import resize_images
@@ -41,7 +40,7 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
         from jaxlab.data.images.local_images import digits
 
         return _resized(digits(), image_size)
-    path = pathlib.Path(name).expanduser()
+    path = local_path("data", name)
     if path.suffix == ".npz":
         from jaxlab.data.images.local_images import npz_images
 
@@ -59,11 +58,12 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
         from jaxlab.data.images.local_images import folder_images
 
         return folder_images(path, image_size)
+    close = meant(name, ("digits", "mnist", *ARCHIVES))
     raise InputError(
-        f"data {name!r} was not found: no prepared TFDS set in {folder / name} and no "
-        "folder or .npz file of that name; prepare it with TFDS in array_record format "
-        "and give --data-dir or TFDS_DATA_DIR, or try --data digits, which needs no "
-        "files"
+        f"data {name!r}{close} was not found: no prepared TFDS set in {folder / name} "
+        "and no folder or .npz file of that name; prepare it with TFDS in array_record "
+        "format and give --data-dir or TFDS_DATA_DIR, or try --data digits, which "
+        "needs no files"
     )
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, local_path, meant
 from jaxlab.core.typing import Array, Float, Key
 from jaxlab.data.points.toy import TOY_DATA
 
@@ -121,11 +121,12 @@ def find_two_samples(name: str, n: int, seed: int) -> TwoSamples:
     if n < 2:
         raise InputError(f"{n} points of each sample are too few; take 2 or more")
     if name.endswith(".npz"):
-        return TwoSamples(name, *_read(pathlib.Path(name).expanduser(), n))
+        return TwoSamples(name, *_read(local_path("data", name), n))
     first, _, second = _PAIRS.get(name, name).partition(":")
     if not {first, second} <= SAMPLERS.keys():
+        close = meant(name, (*_PAIRS, *SAMPLERS))
         raise InputError(
-            f"no two samples {name!r}; take one of {', '.join(_PAIRS)}, two of "
+            f"no two samples {name!r}{close}; take one of {', '.join(_PAIRS)}, two of "
             f"{', '.join(SAMPLERS)} as ring:swissroll, or a file .npz with x and y"
         )
     keys = jax.random.split(jax.random.key(seed))

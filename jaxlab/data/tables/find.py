@@ -5,9 +5,9 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, meant
 from jaxlab.data.tables.columns import Column, listed
-from jaxlab.data.tables.sources import EMBEDDED, LoadedTable, load_table, meant
+from jaxlab.data.tables.sources import EMBEDDED, LoadedTable, load_table
 
 __all__ = ["EMBEDDED", "MAX_CATEGORIES", "Table", "TableRows", "Task", "find_table"]
 

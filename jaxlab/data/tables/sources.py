@@ -1,16 +1,15 @@
 """Where tables come from: scikit-learn, delimited files, npz files."""
 
 import dataclasses
-import difflib
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, local_path, meant
 from jaxlab.data.tables.columns import Column, listed, read_delimited, typed_column
 
-__all__ = ["EMBEDDED", "LoadedTable", "load_table", "meant"]
+__all__ = ["EMBEDDED", "LoadedTable", "load_table"]
 
 EMBEDDED = ("breast_cancer", "diabetes", "digits", "iris", "wine")  # scikit-learn's
 _DELIMITED = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
@@ -52,9 +51,9 @@ def load_table(name: str, data_dir: str, target: str) -> LoadedTable:
 
 def _locate(name: str, data_dir: str) -> tuple[pathlib.Path, pathlib.Path | None]:
     """Find the file of a table and, if it has one, that of its test rows."""
-    paths = [pathlib.Path(name).expanduser()]
+    paths = [local_path("data", name)]
     if data_dir:
-        paths.append(pathlib.Path(data_dir).expanduser() / name)
+        paths.append(local_path("data_dir", data_dir) / name)
     tried = []
     for path in paths:
         if path.name.endswith(_SUFFIXES):
@@ -68,11 +67,11 @@ def _locate(name: str, data_dir: str) -> tuple[pathlib.Path, pathlib.Path | None
             tried.append(str(path / f"{stem}.csv"))
     if paths[0].is_file():
         raise InputError(f"table {name} must be a {', '.join(_SUFFIXES)} file")
-    places = ", ".join(dict.fromkeys(tried))
+    places, close = ", ".join(dict.fromkeys(tried)), meant(name, EMBEDDED)
     raise InputError(
-        f"table {name!r} was not found as {places} (or .csv.gz, .tsv, .tsv.gz); give "
-        f"the path of a file, or --data-dir, or one of {', '.join(EMBEDDED)}, which "
-        "need no files"
+        f"table {name!r}{close} was not found as {places} (or .csv.gz, .tsv, .tsv.gz); "
+        f"give the path of a file, or --data-dir, or one of {', '.join(EMBEDDED)}, "
+        "which need no files"
     )
 
 
@@ -118,13 +117,6 @@ def _target_name(path: pathlib.Path, names: tuple[str, ...], target: str) -> str
             if target
             else f"table {path} needs --target NAME, one of {listed(names)}"
         ) from None
-
-
-def meant(name: str, names: Sequence[str]) -> str:
-    """Ask whether the closest of the names was meant, if one is close."""
-    by_lower = {known.lower(): known for known in names}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""
 
 
 def _npz(path: pathlib.Path) -> LoadedTable:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, meant
 from jaxlab.data.download import data_folder
 from jaxlab.data.text.sources import TextPairs, load_pairs, load_text
 from jaxlab.data.text.tasks import TASKS
@@ -105,7 +105,8 @@ def find_pairs(
             f"--target en, not {source!r} and {target!r}"
         )
     root = data_folder(data_dir)
-    instead = f"one of {', '.join(EMBEDDED_PAIRS)}, which need no files"
+    close = meant(name, (*EMBEDDED_PAIRS, "multi30k"))
+    instead = f"one of {', '.join(EMBEDDED_PAIRS)}, which need no files{close}"
     train, valid, test = load_pairs(name, root, source, target, instead)
     kept = list(range(len(train)))
     if valid is None:

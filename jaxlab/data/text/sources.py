@@ -6,7 +6,7 @@ import pathlib
 import sysconfig
 import zlib
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, local_path, meant
 from jaxlab.data.download import download
 
 __all__ = ["TextPairs", "load_pairs", "load_text"]
@@ -67,7 +67,7 @@ def _pairs_folder(
         places += [root, root / name / "data" / "task1", root / "data" / "task1"]
         needed = (("train",), _VALID_NAMES, _TEST_NAMES)
     else:
-        places.insert(0, pathlib.Path(name).expanduser())
+        places.insert(0, local_path("data", name))
     tried = []
     for folder in [folder for place in places for folder in (place / "raw", place)]:
         lacks = [
@@ -163,11 +163,12 @@ def load_text(name: str, root: pathlib.Path) -> str:
 
 
 def _text_file(name: str, root: pathlib.Path) -> pathlib.Path:
-    paths = [pathlib.Path(name).expanduser(), root / name, root / "text" / name]
+    paths = [local_path("data", name), root / name, root / "text" / name]
     tried = ", ".join(map(str, dict.fromkeys(paths)))
     if not name.endswith((".txt", ".txt.gz")):
+        close = meant(name, ("tinyshakespeare", "python"))
         raise InputError(
-            f"text {name!r} must be tinyshakespeare, a .txt or .txt.gz file, or "
+            f"text {name!r}{close} must be tinyshakespeare, a .txt or .txt.gz file, or "
             "python, which needs no file"
         )
     found = next((path for path in paths if path.is_file()), None)

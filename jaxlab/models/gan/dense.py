@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Count, NotNegative, Range, check_fields, check_number
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.gan.parts import (
     ImageCritic,
@@ -214,19 +214,16 @@ class PointNetwork(nn.Module):
         dtype: Of the computation; parameters, points and scores are float32.
     """
 
-    width: int = 512
-    depth: int = 3
-    max_bias: float = 0.0
+    width: Count = 512
+    depth: Count = 3
+    max_bias: NotNegative = 0.0
     dtype: Any = jnp.float32
 
     def hidden(
         self, x: Float[Array, "b j"], dense: Callable[..., nn.Module]
     ) -> Float[Array, "b d"]:
         """Give the units of the last hidden layer, in float32."""
-        for name in ("width", "depth"):
-            _check_size(name, getattr(self, name))
-        if not 0 <= self.max_bias < math.inf:
-            raise InputError(f"max_bias {self.max_bias} must be 0 or more, and finite")
+        check_fields(self)
         x = x.astype(self.dtype)
         for index in range(self.depth):
             x = dense(
@@ -240,11 +237,6 @@ class PointNetwork(nn.Module):
         return x.astype(jnp.float32)
 
 
-def _check_size(name: str, size: int) -> None:
-    if size < 1:
-        raise InputError(f"{name} {size} must be at least 1")
-
-
 class PointGenerator(PointNetwork):
     """Layers of ReLU from latent rows to points.
 
@@ -252,7 +244,7 @@ class PointGenerator(PointNetwork):
         num_features: Coordinates of a point.
     """
 
-    num_features: int = 2
+    num_features: Count = 2
 
     @nn.compact
     def __call__(
@@ -267,8 +259,7 @@ class PointGenerator(PointNetwork):
         Raises:
             InputError: If a size is below 1, or the largest bias below 0.
         """
-        _check_size("num_features", self.num_features)
-        _check_size("latent_dim", z.shape[-1])
+        check_number("latent_dim", z.shape[-1], Range(1))
         x = self.hidden(z, nn.Dense)
         return nn.Dense(self.num_features, kernel_init=GLOROT, name="out")(x)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlab.core.errors import check_choice
+from jaxlab.core.ranges import Count, Natural, Rate, check_fields
 from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.recurrent import Cell, RecurrentStack, StackCarry
@@ -79,18 +79,19 @@ class RNNLM(nn.Module):
         dtype: Of the computation; parameters and logits are float32.
     """
 
-    vocab_size: int
-    width: int = 256
-    depth: int = 1
+    vocab_size: Count
+    width: Count = 256
+    depth: Count = 1
     cell: Cell = "lstm"
-    embed_width: int = 0
+    embed_width: Natural = 0
     tied: bool = False
-    dropout_rate: float = 0.0
+    dropout_rate: Rate = 0.0
     forget_bias: float = 1.0
     pad: int | None = 0
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
+        check_fields(self)
         self.words = Words(
             self.vocab_size, self.embed_width or self.width, self.tied, self.dtype
         )
@@ -172,15 +173,15 @@ class RNNClassifier(nn.Module):
         dtype: Of the computation; parameters and logits are float32.
     """
 
-    vocab_size: int
-    num_classes: int
-    width: int = 256
-    depth: int = 1
+    vocab_size: Count
+    num_classes: Count
+    width: Count = 256
+    depth: Count = 1
     cell: Cell = "lstm"
     bidirectional: bool = True
     pool: Pool = "mean"
-    embed_width: int = 0
-    dropout_rate: float = 0.0
+    embed_width: Natural = 0
+    dropout_rate: Rate = 0.0
     forget_bias: float = 1.0
     pad: int | None = 0
     dtype: Any = jnp.float32
@@ -192,9 +193,9 @@ class RNNClassifier(nn.Module):
         """Give the logits of the classes.
 
         Raises:
-            InputError: If `pool` is not known.
+            InputError: If a size is out of range, or `pool` not known.
         """
-        check_choice("pool", self.pool, Pool)
+        check_fields(self)
         dropout = functools.partial(Dropout(self.dropout_rate), deterministic=not train)
         width = self.embed_width or self.width
         x = nn.Embed(self.vocab_size, width, dtype=self.dtype, name="table")(tokens)

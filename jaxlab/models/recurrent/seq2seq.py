@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlab.core.errors import InputError, check_choice
+from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Count, Natural, Rate, check_fields
 from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.models.recurrent.language import Words
 from jaxlab.nn.dropout import Dropout
@@ -117,16 +118,16 @@ class Seq2SeqRNN(nn.Module):
         dtype: Of the computation; parameters and logits are float32.
     """
 
-    vocab_size: int
-    target_vocab_size: int = 0
-    width: int = 256
-    depth: int = 1
+    vocab_size: Count
+    target_vocab_size: Natural = 0
+    width: Count = 256
+    depth: Count = 1
     cell: Cell = "lstm"
     attention: Attention = "luong"
     bidirectional: bool = True
-    embed_width: int = 0
+    embed_width: Natural = 0
     tied: bool = False
-    dropout_rate: float = 0.0
+    dropout_rate: Rate = 0.0
     forget_bias: float = 1.0
     pad: int = 0
     dtype: Any = jnp.float32
@@ -213,7 +214,7 @@ class Seq2SeqRNN(nn.Module):
         return logits[:, 0], state
 
     def _check(self) -> None:
-        check_choice("attention", self.attention, Attention)
+        check_fields(self)
         if self.bidirectional and self.width % 2:
             raise InputError(
                 f"width {self.width} cannot be halved between the directions of the "

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Count
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.transformer.sizes import DecoderState, TransformerSizes
 from jaxlab.nn.activation import Activation, GatedActivation
@@ -27,7 +28,7 @@ class TransformerLM(TransformerSizes, kw_only=True):
         tie_softmax: The table of tokens is the softmax's matrix too.
     """
 
-    vocab_size: int = 50_257
+    vocab_size: Count = 50_257
     depth: int = 12
     tie_softmax: bool = True
     act: Activation | GatedActivation = "gelu_tanh"

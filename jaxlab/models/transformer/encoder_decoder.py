@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxlab.core.ranges import Count, Natural
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.models.transformer.sizes import DecoderState, TransformerSizes
 from jaxlab.nn.blocks import TENSOR_RULES
@@ -46,8 +47,8 @@ class Transformer(TransformerSizes, kw_only=True):
         pad: Number of the padding token.
     """
 
-    vocab_size: int = 37_000
-    target_vocab_size: int = 0
+    vocab_size: Count = 37_000
+    target_vocab_size: Natural = 0
     encoder_depth: int = 6
     decoder_depth: int = 6
     norm_first: bool = False

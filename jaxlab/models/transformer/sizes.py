@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Count, Natural, NotNegative, Positive, Rate, check_fields
 from jaxlab.nn.activation import Activation, GatedActivation
 from jaxlab.nn.norm import Norm, make_norm
 from jaxlab.nn.stack import Stack
@@ -47,18 +48,18 @@ class TransformerSizes(nn.Module, kw_only=True):
         dtype: Of the computation; parameters and logits are float32.
     """
 
-    width: int = 512
-    num_heads: int = 8
-    hidden_dim: int = 0
-    num_kv_heads: int = 0
+    width: Count = 512
+    num_heads: Count = 8
+    hidden_dim: Natural = 0
+    num_kv_heads: Natural = 0
     act: Activation | GatedActivation = "relu"
     norm: Norm = "layer"
-    norm_eps: float = 1e-6
+    norm_eps: NotNegative = 1e-6
     positions: Positions = "interleaved"
-    max_len: int = 512
-    rotary_base: float = 10_000.0
+    max_len: Count = 512
+    rotary_base: Positive = 10_000.0
     use_bias: bool = True
-    dropout_rate: float = 0.1
+    dropout_rate: Rate = 0.1
     scan: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
@@ -68,8 +69,7 @@ class TransformerSizes(nn.Module, kw_only=True):
         """Give `depth` blocks of these sizes; `fields` are others of `Block`."""
         if depth < 1:
             raise InputError(f"depth {depth} must be at least 1")
-        if not 0 <= self.dropout_rate < 1:
-            raise InputError(f"dropout_rate {self.dropout_rate} must lie in [0, 1)")
+        check_fields(self)
         block = {
             "width": self.width,
             "num_heads": self.num_heads,

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.model import ImageFeatures, choose_layers
+from jaxlab.core.ranges import Count, Natural, NotNegative, Rate, check_fields
 from jaxlab.core.typing import Array, Float
 from jaxlab.nn.activation import Activation
 from jaxlab.nn.blocks import TENSOR_RULES
@@ -68,20 +69,20 @@ class ViT(nn.Module):
         dtype: Of the computation; parameters and outputs are float32.
     """
 
-    num_classes: int = 1000
-    patch_size: int = 16
-    width: int = 192
-    depth: int = 12
-    num_heads: int = 3
-    hidden_dim: int = 0
+    num_classes: Natural = 1000
+    patch_size: Count = 16
+    width: Count = 192
+    depth: Count = 12
+    num_heads: Count = 3
+    hidden_dim: Natural = 0
     stem: Stem = "patch"
     pool: Pool = "token"
     pos_embed: Positions = "learned"
-    representation_size: int = 0
-    dropout_rate: float = 0.0
-    drop_path_rate: float = 0.0
+    representation_size: Natural = 0
+    dropout_rate: Rate = 0.0
+    drop_path_rate: Rate = 0.0
     act: Activation = "gelu"
-    norm_eps: float = 1e-6
+    norm_eps: NotNegative = 1e-6
     scan: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
@@ -171,15 +172,11 @@ class ViT(nn.Module):
         return ImageFeatures(pooled, choose_layers(outputs, layers))
 
     def _check(self) -> None:
+        check_fields(self)
         if self.width % self.num_heads:
             raise InputError(
                 f"num_heads {self.num_heads} does not divide width {self.width}"
             )
-        for name in ("dropout_rate", "drop_path_rate"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} {getattr(self, name)} must lie in [0, 1)")
-        if self.depth < 1:
-            raise InputError(f"depth {self.depth} must be at least 1")
 
     def _embed(self, images: Array) -> Array:
         """Images to tokens with positions, the class token (if any) first."""

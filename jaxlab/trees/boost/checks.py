@@ -1,39 +1,23 @@
 """What training refuses before it starts."""
 
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Range, check_number
 from jaxlab.trees.boost.config import Config
 from jaxlab.trees.grow.tree import Forest
 from jaxlab.trees.table.binning import Binner
 
 __all__ = [
     "RANGES",
-    "Range",
     "check_config",
-    "check_number",
     "check_origin",
     "check_rows",
     "check_scores",
     "check_weight",
 ]
-
-
-class Range(NamedTuple):
-    """Numbers that a setting may have.
-
-    Attributes:
-        least: The smallest.
-        most: The largest.
-        is_open: Whether the smallest itself is refused.
-    """
-
-    least: float = 0.0
-    most: float = math.inf
-    is_open: bool = False
 
 
 _SHARE = Range(0.0, 1.0, is_open=True)
@@ -56,20 +40,6 @@ RANGES = {
     "colsample_bynode": _SHARE,
 }
 _OF_GOSS = ("top_rate", "other_rate")
-
-
-def check_number(name: str, value: Any, allowed: Range) -> None:
-    """Refuse a setting that is out of range, or no number.
-
-    Raises:
-        InputError: With its name, its value and what is allowed.
-    """
-    least, most, is_open = allowed
-    is_number = isinstance(value, int | float | np.number)
-    if not is_number or not least <= value <= most or (is_open and value == least):
-        low = f"above {least:g}" if is_open else f"at least {least:g}"
-        high = "" if most == math.inf else f" and at most {most:g}"
-        raise InputError(f"{name} {value!r} cannot be used; give a number {low}{high}")
 
 
 def check_rows(num_rows: int, target: np.ndarray, weight: np.ndarray | None) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.base import clone
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Range, check_number
 from jaxlab.trees.boost.boosting import Boosted, Config
-from jaxlab.trees.boost.checks import RANGES, Range, check_number
+from jaxlab.trees.boost.checks import RANGES
 from jaxlab.trees.estimators.estimator import TreeEstimator
 from jaxlab.trees.estimators.importance import impurity_decrease, normalised
 from jaxlab.trees.estimators.inputs import (

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Range, check_number
 from jaxlab.trees.boost.boosting import Boosted, train
-from jaxlab.trees.boost.checks import Range, check_number
 from jaxlab.trees.boost.dart import Dart, train_dart
 from jaxlab.trees.estimators.estimator import TreeEstimator
 from jaxlab.trees.estimators.importance import importances, normalised

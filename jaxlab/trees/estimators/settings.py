@@ -1,13 +1,15 @@
 """XGBoost's settings, as the functional core has them."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Range, check_number
 from jaxlab.trees.boost.boosting import Config
-from jaxlab.trees.boost.checks import RANGES, Range, check_number
+from jaxlab.trees.boost.checks import RANGES
 from jaxlab.trees.boost.dart import Dart
 from jaxlab.trees.estimators.inputs import feature_places, read_choice
 from jaxlab.trees.objectives import losses
@@ -47,7 +49,9 @@ def config_of(
     """
     for name, core_name in _CORE_NAMES.items():
         check_number(name, getattr(estimator, name), RANGES[core_name])
-    rate = RANGES["learning_rate"]._replace(is_open=True)  # 0 would learn nothing
+    rate = dataclasses.replace(
+        RANGES["learning_rate"], is_open=True
+    )  # 0 would learn nothing
     check_number("learning_rate", estimator.learning_rate, rate)
     check_number("n_estimators", estimator.n_estimators, Range(1))
     step = estimator.max_delta_step

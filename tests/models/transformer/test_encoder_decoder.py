@@ -394,7 +394,7 @@ def test_dropout_reaches_embeddings_attention_and_mlps(key):
         ({"num_heads": 3}, "num_heads 3 does not divide the width 8"),
         ({"encoder_depth": 0}, "depth 0 must be at least 1"),
         ({"decoder_depth": -1}, "depth -1 must be at least 1"),
-        ({"dropout_rate": 1.0}, r"dropout_rate 1.0 must lie in \[0, 1\)"),
+        ({"dropout_rate": 1.0}, "dropout_rate 1.0 must be at least 0 and below 1"),
         ({"positions": "learned", "max_len": 5}, "6 tokens are more than the 5"),
         ({"width": 9, "num_heads": 3}, "even width, not 9"),
     ],

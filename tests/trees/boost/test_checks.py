@@ -39,9 +39,9 @@ def begin(X, y, *, config=CONFIG, objective="binary:logistic", **options):
         ({"sampling": "goss", "top_rate": 0.7, "other_rate": 0.5}, "at most 1"),
         (
             {"learning_rate": -0.1},
-            "learning_rate -0.1 cannot be used; give a number at least 0",
+            "learning_rate -0.1 must be at least 0",
         ),
-        ({"subsample": 0.0}, "subsample 0.0 cannot be used; give a number above 0"),
+        ({"subsample": 0.0}, "subsample 0.0 must be above 0 and at most 1"),
         ({"max_depth": 0}, "grow without end"),
         ({"max_leaves": 1}, "max_leaves 1 cannot be used; give 0 for any number"),
     ],

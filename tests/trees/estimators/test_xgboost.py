@@ -509,7 +509,7 @@ def test_progress_shows_the_metric(capsys):
 BAD_SETTINGS = [
     (
         {"learning_rate": 0},
-        "learning_rate 0 cannot be used; give a number above 0",
+        "learning_rate 0 must be above 0",
     ),
     ({"n_estimators": 0}, "n_estimators 0"),
     ({"subsample": 1.5}, "subsample 1.5 .* at most 1"),
