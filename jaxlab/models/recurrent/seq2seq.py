@@ -19,6 +19,7 @@ from jaxlab.models.recurrent.language import Words
 from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.recurrent import Carry, Cell, Recurrent, RecurrentStack, StackCarry
 from jaxlab.nn.recurrent_kernels import step_cell
+from jaxlab.nn.tokens import look_up
 
 __all__ = ["Attention", "Memory", "Seq2SeqRNN"]
 
@@ -141,7 +142,7 @@ class Seq2SeqRNN(nn.Module):
             self.dtype,
         )
         if self.target_vocab_size:
-            self.source_words = nn.Embed(self.vocab_size, embed_width, dtype=self.dtype)
+            self.source_words = nn.Embed(self.vocab_size, embed_width)
         options: dict[str, Any] = {
             "cell": self.cell,
             "dropout_rate": self.dropout_rate,
@@ -183,7 +184,7 @@ class Seq2SeqRNN(nn.Module):
 
         Args:
             source: Tokens, then padding.
-            targets: Tokens from the first (BOS) on, then anything.
+            targets: Tokens from the first (BOS) on, then padding.
             train: Whether to drop units.
         """
         memory, carry = self._encode(source, train)
@@ -221,8 +222,11 @@ class Seq2SeqRNN(nn.Module):
             )
 
     def _encode(self, source: Array, train: bool) -> tuple[Memory | None, StackCarry]:
-        embed = self.source_words if self.target_vocab_size else self.target_words
-        x = self.dropout(embed(source), deterministic=not train)
+        if self.target_vocab_size:
+            x = look_up(self.source_words.embedding.astype(self.dtype), source)
+        else:
+            x = self.target_words(source)
+        x = self.dropout(x, deterministic=not train)
         is_token = source != self.pad
         outputs, ends = self.encoder(x, None, is_token, train=train)
         if self.bidirectional:  # both halves of a layer start one of the decoder's
