@@ -70,7 +70,7 @@ class RNNLM(nn.Module):
         vocab_size: Tokens.
         width: Width of the states.
         depth: Layers.
-        cell: `rnn`, `gru` or `lstm`.
+        cell: See `Recurrent`.
         embed_width: Width of embeddings; 0: `width`.
         tied: See `Words`.
         dropout_rate: Of embeddings and of each layer's outputs.
@@ -171,7 +171,7 @@ class RNNClassifier(nn.Module):
         num_classes: Outputs.
         width: Width of the states, each direction.
         depth: Layers.
-        cell: `rnn`, `gru` or `lstm`.
+        cell: See `Recurrent`.
         bidirectional: Whether to read backwards too.
         pool: `mean` of the outputs at all tokens, or the `last` state of each
             direction.

@@ -107,7 +107,7 @@ class Seq2SeqRNN(nn.Module):
         width: Width of the decoder's states; a bidirectional encoder has half of it in
             each direction.
         depth: Layers of the encoder and of the decoder.
-        cell: `rnn`, `gru` or `lstm`.
+        cell: See `Recurrent`.
         attention: `luong`, `bahdanau` or `none`.
         bidirectional: Whether the encoder also reads backwards.
         embed_width: Width of embeddings; 0: `width`.
