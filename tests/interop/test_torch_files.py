@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.interop.hf_files import read_weights
 from jaxlab.interop.torch_files import read_torch
+from jaxlab.interop.weight_files import read_weights
 
 
 @pytest.fixture(params=[True, False], ids=["zip", "legacy"])

@@ -12,16 +12,8 @@ import numpy as np
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
-from jaxlab.interop.hf_files import (
-    ACTIVATIONS,
-    Source,
-    check_config,
-    fill,
-    looped,
-    new_head,
-    num_rows,
-    read_source,
-)
+from jaxlab.interop.hf_config import ACTIVATIONS, check_config
+from jaxlab.interop.hf_files import fill, looped, new_head, num_rows, read_source
 from jaxlab.interop.key_table import (
     LINEAR,
     LINEAR_JOIN,
@@ -31,6 +23,7 @@ from jaxlab.interop.key_table import (
     norm,
     to_weights,
 )
+from jaxlab.interop.weight_files import Source, names_source
 from jaxlab.models.vision.vit import ViT
 from jaxlab.nn.embed import resize_positions
 
@@ -66,6 +59,7 @@ _LAYERS: dict[str, tuple[str, str, Transform]] = {
 }
 
 
+@names_source
 def load_hf_vit(
     source: Source,
     config: Mapping[str, Any] | None = None,
