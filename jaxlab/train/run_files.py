@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxlab.core.errors import InputError, WriteError
+from jaxlab.core.pytree import fingerprint_text
 
 __all__ = [
     "FORMAT",
@@ -27,6 +28,7 @@ __all__ = [
     "read_network",
     "write_arrays",
     "write_bytes",
+    "write_fields",
     "write_json",
     "write_text",
 ]
@@ -51,8 +53,10 @@ def read_config(folder: str | pathlib.Path) -> tuple[str, dict[str, Any]]:
     if found.get("format") != FORMAT:
         raise InputError(
             f"run folder {folder} was made by another version of jaxlab, which this "
-            "one does not open; train again in another --run-dir"
+            f"one does not open ({file.name} has no format {FORMAT}); train again in "
+            "another --run-dir"
         )
+    _check_unchanged(file, found)
     return _field(file, found, "experiment"), _field(file, found, "config")
 
 
@@ -72,6 +76,7 @@ def read_network(folder: str | pathlib.Path) -> dict[str, Any]:
     found = _read_json(file)
     for name in ("maker", "fields", "preprocessing", "class_names", "vocabulary"):
         _field(file, found, name)
+    _check_unchanged(file, found)
     return found
 
 
@@ -89,6 +94,15 @@ def _field(file: pathlib.Path, found: dict[str, Any], name: str) -> Any:
     if name not in found:
         raise _damaged(file, f"it has no {name}")
     return found[name]
+
+
+def _check_unchanged(file: pathlib.Path, found: dict[str, Any]) -> None:
+    if found.pop("checksum", None) != _checksum(found):
+        raise _damaged(file, "it is not what was written")
+
+
+def _checksum(fields: Mapping[str, Any]) -> str:
+    return fingerprint_text(json.dumps(fields, sort_keys=True))
 
 
 def _damaged(file: pathlib.Path, why: str) -> InputError:
@@ -216,6 +230,11 @@ def write_arrays(file: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
     write_bytes(file, content.getvalue())
+
+
+def write_fields(file: pathlib.Path, fields: Mapping[str, Any]) -> None:
+    """Replace a file by JSON fields and their checksum, see `write_bytes`."""
+    write_json(file, {**fields, "checksum": _checksum(fields)})
 
 
 def write_json(file: pathlib.Path, data: Any) -> None:

@@ -35,6 +35,7 @@ from jaxlab.train.run_files import (
     not_written,
     read_config,
     read_network,
+    write_fields,
     write_json,
     write_text,
 )
@@ -127,7 +128,7 @@ class RunFolder:
                 )
         elif self._is_main:
             whole = {"format": FORMAT, "experiment": self.experiment, "config": wanted}
-            write_json(file, whole)
+            write_fields(file, whole)
 
     def write_network(
         self,
@@ -171,7 +172,7 @@ class RunFolder:
         elif self._is_main:
             if vocabulary is not None:
                 vocabulary.save(self.path / VOCABULARY_FILE)
-            write_json(file, wanted)
+            write_fields(file, wanted)
 
     def resume(self, step: int, seconds: float = 0.0) -> None:
         """Go on after a step: drop the rows of later ones, which will be made again.

@@ -105,11 +105,11 @@ def test_no_damaged_file_of_a_checkpoint_passes(run):
     kernel = np.asarray(state(2)["params"]["kernel"])
 
     def read(file):
-        check_whole(folder)
         try:
+            check_whole(folder)  # in less time than `load_params` finds out
             return load_params(run, step=2)["kernel"]
-        except InputError as error:
-            raise InputError(f"{file}: {error}") from None  # of all checkpoints
+        except InputError as error:  # may name what a damaged list of sums names
+            raise InputError(f"{file}: {error}") from None
 
     notes = {"_CHECKPOINT_METADATA", "commit_success.txt"}
     for seed, file in enumerate(sorted(files)):
