@@ -150,6 +150,8 @@ def main(config: Config) -> dict[str, float]:
             best="accuracy",
         )
         values = collect(fitted.state)
+        scores = means(values, "loss", "accuracy")
+        run.write_summary(scores, fitted.facts)
         predictions(
             run.path,
             data.test.rows(np.arange(len(data.test)))["label"],
@@ -157,7 +159,7 @@ def main(config: Config) -> dict[str, float]:
             lambda chosen: data.test.rows(chosen)["image"],
             data.class_names,
         )
-        return run.finish(means(values, "loss", "accuracy"), fitted.facts)
+        return run.finish(scores, fitted.facts)
 
 
 if __name__ == "__main__":
