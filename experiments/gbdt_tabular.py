@@ -166,11 +166,13 @@ def main(config: Config) -> dict[str, float]:
         model.save_model(run.path / "model.npz")
         predict = getattr(model, "predict_proba", model.predict)
         predicted, names = predict(table.test.features), table.class_names
+        scores = table_scores(table.test.target, predicted, names)
+        facts = fitted.facts | {"rounds": forest.num_rounds}
+        run.write_summary(scores, facts)
         table_predictions(run.path, table.test.target, predicted, names)
         worth = normalised(importances(forest, len(table.feature_names), "total_gain"))
         feature_importance(run.path, worth, table.feature_names, "gain of its splits")
-        scores = table_scores(table.test.target, predicted, names)
-        return run.finish(scores, fitted.facts | {"rounds": forest.num_rounds})
+        return run.finish(scores, facts)
 
 
 if __name__ == "__main__":

@@ -167,18 +167,18 @@ def train(config: Config, run: RunFolder) -> Trained:
         best="-loss",
         held_out="valid",
     )
-    loss = token_means(test(fitted.state), "loss")["loss"]
+    bits = data.bits_per_character(token_means(test(fitted.state), "loss")["loss"])
     params = eval_params(fitted.state)
-    drawn = np.asarray(write(params, prompt))
-    written = data.vocabulary.decode([[*prompt[0], *drawn[0]]])[0]
+    written = data.vocabulary.decode(np.hstack([prompt, write(params, prompt)]))[0]
     run.write_text("sample.txt", written)
     run.say("\n".join(["sample", *written.splitlines()[:12]]))
     windows = data.test.rows(np.arange(min(8, len(data.test))))["tokens"]
     measure = jax.jit(functools.partial(gradients_of_tokens, recorded.network))
     norms = np.asarray(measure(params, windows))
-    gradient_by_lag(run.path, {config.model: norms})
     facts = {"parameters": size, "width": width, "lags": norms.tolist()}
-    return Trained({"bits_per_character": data.bits_per_character(loss)}, facts, fitted)
+    run.write_summary({"bits_per_character": bits}, fitted.facts | facts)
+    gradient_by_lag(run.path, {config.model: norms})
+    return Trained({"bits_per_character": bits}, facts, fitted)
 
 
 def compare(config: Config) -> dict[str, float]:

@@ -179,8 +179,7 @@ def main(config: Config) -> dict[str, float]:
         model, optimizer, key, engine.mesh, source, target, rules=TENSOR_RULES, ema=ema
     )
     step = make_train_step(loss_fn, optimizer, schedule, ema_decay=config.ema_decay)
-    # Wrong values are told before training.
-    jax.eval_shape(search, state, {"source": data.test.source[:1]})
+    jax.eval_shape(search, state, {"source": data.test.source[:1]})  # checks values
     collect = make_collector(per_pair, data.valid, engine.mesh)
     decode = make_collector(search, data.test, engine.mesh, batch_size=128)
     with RunFolder("translate_multi30k", config, free=SEARCH) as run:
@@ -205,8 +204,9 @@ def main(config: Config) -> dict[str, float]:
         )
         tokens, params = decode(fitted.state)["tokens"], eval_params(fitted.state)
         look = functools.partial(attention_weights, recorded.network, params)
-        report = report_translations(run, data, tokens, look, config.lowercase)
-        return run.finish(report.scores, fitted.facts | report.facts)
+        facts, lowercase = fitted.facts, config.lowercase
+        report = report_translations(run, data, tokens, look, facts, lowercase)
+        return run.finish(report.scores, report.facts)
 
 
 if __name__ == "__main__":

@@ -168,6 +168,8 @@ def main(config: Config) -> dict[str, float]:
             held_out="valid",
         )
         values = held_out["test"](fitted.chosen)
+        scores = means(values, "loss", "accuracy")
+        run.write_summary(scores, fitted.facts | data.facts)
         predictions(
             run.path,
             values["label"],
@@ -175,8 +177,7 @@ def main(config: Config) -> dict[str, float]:
             lambda chosen: data.test.rows(chosen)["image"],
             data.class_names,
         )
-        metrics = means(values, "loss", "accuracy")
-        return run.finish(metrics, fitted.facts | data.facts)
+        return run.finish(scores, fitted.facts | data.facts)
 
 
 if __name__ == "__main__":

@@ -125,11 +125,13 @@ def main(config: Config) -> dict[str, float]:
             evaluate=evaluate,
             eval_every=config.eval_every,
         )
+        metrics, facts = evaluate(fitted.state), fitted.facts | facts
+        run.write_summary(metrics, facts)
         estimate_curves(run.path / "estimate.png", read_metrics(run.path))
         potential = trained(fitted.state)
         file = run.path / "potential.png"
         report.draw_potentials(file, data.x, data.y, exact, potential)
-        return run.finish(evaluate(fitted.state), fitted.facts | facts)
+        return run.finish(metrics, facts)
 
 
 def make_loss(config: Config, critic: Model) -> LossFn:

@@ -112,10 +112,9 @@ def main(config: Config) -> dict[str, float]:
     )
     gan = recorded.network
     generator, critic = from_linen(gan.generator), from_linen(gan.critic)
-    optimizers = make_optimizers(recipe)
-    key, ema = jax.random.key(config.seed), config.ema_decay > 0
+    key, optimizers = jax.random.key(config.seed), make_optimizers(recipe)
     z, image = jnp.zeros((1, gan.latent_dim)), jnp.zeros((1, *data.shape))
-    label = jnp.zeros(1, jnp.int32)
+    label, ema = jnp.zeros(1, jnp.int32), config.ema_decay > 0
     state = init_adversarial_state(
         generator, critic, optimizers, key, engine.mesh, z, image, label, ema=ema
     )
@@ -138,8 +137,7 @@ def main(config: Config) -> dict[str, float]:
             data=fingerprint_sources(data.train, data.test),
         )
         features = find_features(config.features, data, run.path)
-        num_samples = config.num_samples
-        report = ImageReport(gan, data, order, features, num_samples=num_samples)
+        report = ImageReport(gan, data, order, features, num_samples=config.num_samples)
         size = num_elements((state.generator.params, state.critic.params))
         run.say(f"{config.model} of {size:,} parameters on {data}, features {features}")
         run.say(data.layout)
@@ -155,8 +153,10 @@ def main(config: Config) -> dict[str, float]:
             eval_every=config.eval_every,
         )
         facts = {"features": features.name, "features_accuracy": features.accuracy}
-        last = report.last(fitted.state, run.path, start)
-        return run.finish(last, fitted.facts | facts)
+        last, facts = report.last(fitted.state, run.path, start), fitted.facts | facts
+        run.write_summary(last, facts)
+        report.draw(run.path)
+        return run.finish(last, facts)
 
 
 def make_losses(

@@ -24,7 +24,6 @@ from jaxlab.evals.points import PointReport
 from jaxlab.losses.adversarial import score_both
 from jaxlab.losses.lipschitz import critic_of_rows
 from jaxlab.models.gan.make import Gan, make_point_gan
-from jaxlab.plots.critic import side_by_side
 from jaxlab.train.adversarial import (
     Player,
     init_adversarial_state,
@@ -162,9 +161,10 @@ def train(config: Config, run: RunFolder) -> Trained:
         evaluate=lambda state: report(state, run.path),
         eval_every=config.eval_every,
     )
-    metrics = report(fitted.state, run.path)
+    metrics, facts = report(fitted.state, run.path), {"w1_of_data": report.floor}
+    run.write_summary(metrics, fitted.facts | facts)
     report.draw(run.path)
-    return Trained(metrics, {"w1_of_data": report.floor}, fitted)
+    return Trained(metrics, facts, fitted)
 
 
 def compare(config: Config) -> dict[str, float]:
@@ -173,8 +173,7 @@ def compare(config: Config) -> dict[str, float]:
     with RunFolder("wgan_toy", config) as run:
         rows = train_all(run, configs, train, "test/exact_w1")
         report = make_report(configs[ALL[0]])
-        stages = {name: report.stages(run.path / name)[-1] for name in configs}
-        side_by_side(run.path, report.real, stages, report.extent)
+        report.compare(run.path, configs)
         names = ["name", *(n for n in SHOWN if n in rows[0]), "seconds"]
         run.say("\n".join(table_lines([{n: row[n] for n in names} for row in rows])))
         return run.finish({r["name"]: r["exact_w1"] for r in rows}, {"losses": rows})

@@ -32,6 +32,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
 
+@pytest.fixture(autouse=True)
+def pictures_fail_loudly(monkeypatch):
+    """Let a picture that cannot be drawn fail a test, as it never does a run."""
+    monkeypatch.setattr("jaxlab.plots.figure._tell", pytest.fail)
+
+
 @pytest.fixture
 def key():
     """Give a PRNG key."""

@@ -1,13 +1,11 @@
 """What is measured and drawn of a generator of images, at any moment of its run."""
 
 import pathlib
-import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlab.core.distributed import is_main_process
 from jaxlab.core.errors import InputError
 from jaxlab.core.model import from_linen
 from jaxlab.core.typing import Array
@@ -20,7 +18,7 @@ from jaxlab.metrics.critic import critic_report
 from jaxlab.metrics.parzen import parzen_scores
 from jaxlab.metrics.sample_scores import SCORES, Embedded, Features, SampleScorer
 from jaxlab.models.gan.make import Gan
-from jaxlab.plots.images import image_grid
+from jaxlab.plots.images import image_grid, sample_grid
 from jaxlab.plots.transport import estimate_curves
 from jaxlab.train.adversarial import (
     AdversarialState,
@@ -131,8 +129,7 @@ class ImageReport:
 
         Args:
             state: At the end.
-            folder: As above; written too are `real.png`, held-out images, and
-                `distance.png`, the critic's estimate beside the exact distance.
+            folder: As above.
             start: What this report gave of the beginning.
 
         Returns:
@@ -142,8 +139,6 @@ class ImageReport:
             And `parzen_scores` of the held-out images, of pixels in [0, 1]; training
             images choose the sigma.
         """
-        image_grid(folder / "real.png", self._held_out[:_SHOWN], columns=10)
-        estimate_curves(folder / "distance.png", read_metrics(folder))
         found, images, embedded = self._moment(state, folder)
         others = [score for score in SCORES if score != "fid"]
         found = found | self._scorer(embedded, scores=others)
@@ -154,6 +149,15 @@ class ImageReport:
             of / np.float32(255) for of in (images, self._known, self._held_out)
         )
         return found | parzen_scores(samples, valid, test)
+
+    def draw(self, folder: pathlib.Path) -> None:
+        """Draw `real.png`, held-out images, and `distance.png`, the critic's estimate.
+
+        Args:
+            folder: Of the run, whose metrics hold the estimates and exact distances.
+        """
+        image_grid(folder / "real.png", self._held_out[:_SHOWN], columns=10)
+        estimate_curves(folder / "distance.png", read_metrics(folder))
 
     def _measure(
         self, state: AdversarialState, folder: pathlib.Path
@@ -172,9 +176,7 @@ class ImageReport:
         images = self._sample(
             generator_params_to_evaluate(state), state.generator.model_state
         )
-        drawn = image_grid(folder / "samples.png", images[:_SHOWN], columns=10)
-        if is_main_process():
-            shutil.copyfile(drawn, folder / f"samples-{step:06}.png")
+        sample_grid(folder, images[:_SHOWN], step)
         embedded = self._scorer.embed(images)
         return found | self._fid(embedded), images, embedded
 

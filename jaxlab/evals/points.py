@@ -1,28 +1,35 @@
 """What is measured and drawn of a generator of points, at any moment of its run."""
 
 import pathlib
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlab.core.distributed import is_main_process
 from jaxlab.core.model import from_linen
 from jaxlab.core.typing import Array
-from jaxlab.data.array_files import read_npz
 from jaxlab.data.points.toy import TOY_DATA, TOY_MIXTURES
 from jaxlab.metrics.critic import critic_report
 from jaxlab.metrics.mode_coverage import mode_coverage
 from jaxlab.models.gan.make import Gan
-from jaxlab.plots import critic as critic_plots
-from jaxlab.plots.critic import Stage, places_in_plane
+from jaxlab.plots.critic import (
+    Stage,
+    animation,
+    final_picture,
+    keep_stage,
+    places_in_plane,
+    read_stages,
+    side_by_side,
+    stage_panels,
+)
+from jaxlab.plots.figure import picture
 from jaxlab.train.adversarial import (
     AdversarialState,
     Player,
     generator_params_to_evaluate,
 )
 from jaxlab.train.evaluate import once_per_state
-from jaxlab.train.run_files import write_arrays
 from jaxlab.transport.exact import wasserstein
 
 __all__ = ["PointReport"]
@@ -103,10 +110,7 @@ class PointReport:
     ) -> dict[str, float]:
         points, met, scores = map(np.asarray, self._look(state))
         step = int(state.step)
-        if is_main_process():
-            file = folder / "stages" / f"{step}.npz"
-            file.parent.mkdir(exist_ok=True)
-            write_arrays(file, {"samples": points[:_DRAWN], "scores": scores})
+        keep_stage(folder / "stages", Stage(step, points[:_DRAWN], scores))
         critic = jax.tree_util.Partial(self._score, state.critic)
         key = jax.random.clone(self._key)
         found = critic_report(critic, self._rows, jnp.asarray(met), key)
@@ -114,20 +118,16 @@ class PointReport:
             found |= mode_coverage(points, self._mixture)
         return found
 
-    def stages(self, folder: pathlib.Path) -> list[Stage]:
-        """Read the moments that were kept below a folder, in order."""
-        files = (folder / "stages").glob("*.npz")
-        steps = sorted((int(file.stem), file) for file in files)
-        return [Stage(step, **read_npz(file)) for step, file in steps]
+    @picture
+    def draw(self, folder: pathlib.Path) -> None:
+        """Draw the moments: `stages.png`, `stages.gif`, and the last, `final.png`."""
+        stages = read_stages(folder / "stages")
+        for draw in (stage_panels, animation):
+            draw(folder, self.real, stages, self.extent)
+        final_picture(folder, self.real, stages[-1], self.extent)
 
-    def draw(self, folder: pathlib.Path) -> Stage:
-        """Draw the moments: `stages.png`, `stages.gif`, and the last, `final.png`.
-
-        Returns:
-            The last moment.
-        """
-        stages = self.stages(folder)
-        for picture in (critic_plots.stage_panels, critic_plots.animation):
-            picture(folder, self.real, stages, self.extent)
-        critic_plots.final_picture(folder, self.real, stages[-1], self.extent)
-        return stages[-1]
+    @picture
+    def compare(self, folder: pathlib.Path, names: Iterable[str]) -> None:
+        """Draw the last moments of runs in folders below one, in `losses.png`."""
+        stages = {name: read_stages(folder / name / "stages")[-1] for name in names}
+        side_by_side(folder, self.real, stages, self.extent)

@@ -1,6 +1,6 @@
 """The end of a run that translates: scores, examples, and a picture of attention."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
@@ -35,22 +35,25 @@ def report_translations(
     data: EncodedPairs,
     tokens: np.ndarray,
     look: Look,
+    facts: Mapping[str, Any],
     lowercase: bool = False,
 ) -> Report:
     """Score the translations of the test set, and show some of them.
 
-    Writes `translations.txt` (one line a pair) and, where the network has attention,
-    `attention.png` to the run folder.
+    Writes `translations.txt` (one line a pair), the summary and, where the network has
+    attention, `attention.png` to the run folder.
 
     Args:
         run: The run.
         data: Its pairs.
         tokens: `(n, t)`: what was generated for each test pair.
         look: Gives weights of attention for sources and the decoder's inputs.
+        facts: What else belongs in the summary, such as `Fitted.facts`.
         lowercase: Whether case does not count.
 
     Returns:
-        The scores; as facts, the signature of BLEU and some samples.
+        The scores; as facts, beside the given ones, the signature of BLEU and some
+        samples.
     """
     texts = data.vocabulary.decode(tokens)
     sources, references = zip(*data.texts.test, strict=True)
@@ -58,6 +61,16 @@ def report_translations(
     run.write_text(
         "translations.txt", "".join(f"{_one_line(text)}\n" for text in texts)
     )
+    samples = [
+        dict(zip(("source", "output", "reference"), row, strict=True))
+        for row in zip(sources, texts, references, strict=True)
+    ][:_NUM_SAMPLES]
+    for sample in samples[:_NUM_PRINTED]:
+        run.say("\n".join(f"{name:<12} {text}" for name, text in sample.items()))
+    facts = {**facts, "samples": samples}
+    if signature:
+        facts["bleu_signature"] = signature
+    run.write_summary(scores, facts)
     source, target = data.test.source[:_NUM_MAPS], tokens[:_NUM_MAPS]
     read = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
     weights = look(jnp.asarray(source), jnp.asarray(read))
@@ -67,15 +80,6 @@ def report_translations(
             for rows in (source, target)
         ]
         attention_maps(run.path, np.asarray(weights), *pieces)
-    samples = [
-        dict(zip(("source", "output", "reference"), row, strict=True))
-        for row in zip(sources, texts, references, strict=True)
-    ][:_NUM_SAMPLES]
-    for sample in samples[:_NUM_PRINTED]:
-        run.say("\n".join(f"{name:<12} {text}" for name, text in sample.items()))
-    facts: dict[str, Any] = {"samples": samples}
-    if signature:
-        facts["bleu_signature"] = signature
     return Report(scores, facts)
 
 

@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxlab.core.distributed import is_main_process
-from jaxlab.plots.figure import new_figure, save_figure
+from jaxlab.plots.figure import new_figure, picture, save_figure
+from jaxlab.plots.lettering import shown
 
 __all__ = [
     "Stage",
     "animation",
     "final_picture",
+    "keep_stage",
     "places_in_plane",
+    "read_stages",
     "side_by_side",
     "stage_panels",
 ]
@@ -44,6 +47,34 @@ def places_in_plane(extent: float, side: int) -> np.ndarray:
     return np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
 
 
+@picture
+@picture
+def keep_stage(folder: pathlib.Path, stage: Stage) -> pathlib.Path:
+    """Keep a moment to draw it later, on one process.
+
+    Returns:
+        The path of a file with its step as the name.
+    """
+    path = folder / f"{stage.step}.npz"
+    if not is_main_process():
+        return path
+    folder.mkdir(exist_ok=True)
+    part = path.with_suffix(".part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, samples=stage.samples, scores=stage.scores)
+        return part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_stages(folder: pathlib.Path) -> list[Stage]:
+    """Read the moments that were kept in a folder, in order."""
+    steps = sorted((int(file.stem), file) for file in folder.glob("*.npz"))
+    return [Stage(step, **np.load(file)) for step, file in steps]
+
+
+@picture
 def stage_panels(
     folder: pathlib.Path, real: np.ndarray, stages: Sequence[Stage], extent: float
 ) -> pathlib.Path:
@@ -64,6 +95,7 @@ def stage_panels(
     return save_figure(_panels(real, shown, extent), folder / "stages.png")
 
 
+@picture
 def side_by_side(
     folder: pathlib.Path, real: np.ndarray, stages: Mapping[str, Stage], extent: float
 ) -> pathlib.Path:
@@ -75,6 +107,7 @@ def side_by_side(
     return save_figure(_panels(real, stages, extent), folder / "losses.png")
 
 
+@picture
 def final_picture(
     folder: pathlib.Path, real: np.ndarray, stage: Stage, extent: float
 ) -> pathlib.Path:
@@ -92,6 +125,7 @@ def final_picture(
     return save_figure(figure, folder / "final.png")
 
 
+@picture
 def animation(
     folder: pathlib.Path, real: np.ndarray, stages: Sequence[Stage], extent: float
 ) -> pathlib.Path:
@@ -118,8 +152,11 @@ def animation(
     times.append(int(1000 * _LAST_SECONDS))
     part = path.with_suffix(".part.gif")
     first, *rest = frames
-    first.save(part, save_all=True, append_images=rest, duration=times, loop=0)
-    return part.replace(path)
+    try:
+        first.save(part, save_all=True, append_images=rest, duration=times, loop=0)
+        return part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _panels(real: np.ndarray, stages: Mapping[str, Stage], extent: float) -> Any:
@@ -129,7 +166,7 @@ def _panels(real: np.ndarray, stages: Mapping[str, Stage], extent: float) -> Any
     for place, (name, stage) in enumerate(stages.items(), 1):
         axes = figure.add_subplot(lines, columns, place)
         _draw(axes, real, stage, extent, size=2.0)
-        axes.set_title(name, fontsize=10)
+        axes.set_title(shown(name, 30), fontsize=10)
     _legend(figure, axes)
     return figure
 
@@ -141,7 +178,7 @@ def _draw(axes: Any, real: np.ndarray, stage: Stage, extent: float, size: float)
     scores = scores - scores.mean()
     line = np.linspace(-extent, extent, side)
     # A critic that is constant still needs levels that ascend.
-    most = max(float(np.abs(scores).max()), 1e-6)
+    most = max(float(np.abs(scores).max(initial=0.0, where=scores == scores)), 1e-6)
     levels = np.linspace(-most, most, _LEVELS + 1)
     drawn = axes.contourf(line, line, scores, levels, cmap="PuOr_r", alpha=0.75)
     look = {"colors": "white", "linewidths": 0.4, "linestyles": "solid"}

@@ -1,24 +1,36 @@
 """MetricsRow over the steps, of one run and of several."""
 
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from jaxlab.plots.figure import new_figure, save_figure
+from jaxlab.plots.figure import new_figure, picture, save_figure
+from jaxlab.plots.lettering import shown
 
 __all__ = ["compared_curves", "learning_curves"]
 
 MetricsRow: TypeAlias = Mapping[str, Any]
 
 _MOST_DOTS = 50  # on a curve
+_LETTERS = 72  # of a note below one column
+_FIRST = ("train", "test", "valid")  # sets, in the order of their colours
+_NOTE = (
+    "train: means over the updates before, as the network was then, with the dropout, "
+    "augmentation and label smoothing of training; the others without them. So train "
+    "may lie above the others"
+)
 
 
+@picture
 def learning_curves(
     folder: pathlib.Path, rows: Sequence[MetricsRow]
 ) -> pathlib.Path | None:
-    """Draw every metric over the steps, train beside test.
+    """Draw every metric over the steps, train beside the sets that are held out.
+
+    Where both are there, a note says why they differ.
 
     Args:
         folder: Where to write.
@@ -27,16 +39,19 @@ def learning_curves(
     Returns:
         The path of `curves.png`, or None if there are no metrics.
     """
-    names = {name.split("/", 1)[1] for row in rows for name in row if "/" in name}
-    if not names:
+    logged = {name for row in rows for name in row if "/" in name}
+    if not logged:
         return None
-    shown = sorted(names, key=lambda name: (name != "loss", name != "accuracy", name))
-    columns = min(len(shown), 4)
-    lines = -(-len(shown) // columns)
+    sets = {name.split("/", 1)[0] for name in logged}
+    ordered = [*_FIRST, *sorted(sets - {*_FIRST})]
+    names = {name.split("/", 1)[1] for name in logged}
+    chosen = sorted(names, key=lambda name: (name != "loss", name != "accuracy", name))
+    columns = min(len(chosen), 4)
+    lines = -(-len(chosen) // columns)
     figure = new_figure(3.6 * columns, 2.8 * lines)
-    for position, name in enumerate(shown, 1):
+    for position, name in enumerate(chosen, 1):
         axes = figure.add_subplot(lines, columns, position)
-        for color, split in enumerate(("train", "test", "valid")):
+        for color, split in enumerate(ordered):
             points = [
                 (row["step"], row[f"{split}/{name}"])
                 for row in rows
@@ -46,18 +61,22 @@ def learning_curves(
                 is_dotted = split != "train" and len(points) <= _MOST_DOTS
                 style = "o-" if is_dotted else "-"
                 points = [*zip(*points, strict=True)]
-                look = {"label": split, "color": f"C{color}", "markersize": 3}
+                look = {"label": shown(split), "color": f"C{color}", "markersize": 3}
                 axes.plot(*points, style, **look)
-        axes.set_title(name.replace("_", " "))
+        axes.set_title(shown(name.replace("_", " "), 36))
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
         axes.legend(loc="upper right")
+    if "train" in sets and len(sets) > 1:
+        note = textwrap.fill(_NOTE, _LETTERS * columns)
+        figure.supxlabel(note, fontsize=6, color="gray")
     return save_figure(figure, folder / "curves.png")
 
 
+@picture
 def compared_curves(
     folder: pathlib.Path, runs: Mapping[str, Sequence[MetricsRow]], metric: str
-) -> pathlib.Path:
+) -> pathlib.Path | None:
     """Draw one metric of several runs over the steps and over the time of training.
 
     Args:
@@ -66,8 +85,13 @@ def compared_curves(
         metric: Name of the metric, such as `valid/loss`.
 
     Returns:
-        The path of `compared.png`.
+        The path of `compared.png`, or None if no run has the metric.
     """
+    runs = {
+        name: rows for name, rows in runs.items() if any(metric in row for row in rows)
+    }
+    if not runs:
+        return None
     figure = new_figure(9.0, 3.6)
     both = figure.subplots(1, 2, sharey=True)
     for name, rows in runs.items():
@@ -78,10 +102,10 @@ def compared_curves(
         known, seconds = np.array([(0, 0.0), *timed]).T
         times = np.interp(steps, known, seconds)
         for axes, across in zip(both, (steps, times), strict=True):
-            axes.plot(across, values, "o-", label=name, markersize=3)
+            axes.plot(across, values, "o-", label=shown(name), markersize=3)
     for axes, label in zip(both, ("step", "seconds of training"), strict=True):
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
-    both[0].set_ylabel(metric)
+    both[0].set_ylabel(shown(metric))
     both[0].legend(loc="upper right")
     return save_figure(figure, folder / "compared.png")

@@ -1,13 +1,54 @@
-"""Figures that no window shows, written as PNG files."""
+"""Figures that no window shows, written as PNG files, and never the end of a run."""
 
+import functools
 import pathlib
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from jaxlab.core.distributed import is_main_process
+from jaxlab.plots.lettering import font_families
 
-__all__ = ["new_figure", "save_figure"]
+__all__ = ["new_figure", "picture", "save_figure"]
 
 _DOTS_PER_INCH = 120
+_MOST_LETTERS = 300  # of what a library says
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def picture(draw: Callable[P, R]) -> Callable[P, R | None]:
+    """Make a function that draws return None where it fails, and tell it in one line.
+
+    A run that trained for days must not end because a name or a number cannot be
+    drawn, or the disk is full.
+
+    Args:
+        draw: Draws and writes pictures.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            from matplotlib import rc_context
+
+            with rc_context({"font.family": font_families()}):
+                return draw(*args, **kwargs)
+        except Exception as error:  # matplotlib, NumPy and Pillow raise anything
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            _tell(
+                f"picture {draw.__name__.replace('_', ' ')} is left out: it could "
+                f"not be drawn: {why[:_MOST_LETTERS]}"
+            )
+            return None
+
+    return drawn
+
+
+def _tell(line: str) -> None:
+    if is_main_process():
+        sys.stderr.write(f"{line}\n")
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -25,5 +66,8 @@ def save_figure(figure: Any, path: pathlib.Path) -> pathlib.Path:
     if not is_main_process():
         return path
     part = path.with_suffix(".part.png")
-    figure.savefig(part, dpi=_DOTS_PER_INCH)
-    return part.replace(path)
+    try:
+        figure.savefig(part, dpi=_DOTS_PER_INCH)
+        return part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)  # half of one, where the disk is full

@@ -1,15 +1,21 @@
 """Images side by side, and what a classifier took them for."""
 
 import pathlib
+import shutil
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxlab.plots.figure import new_figure, save_figure
+from jaxlab.core.distributed import is_main_process
+from jaxlab.plots.figure import new_figure, picture, save_figure
+from jaxlab.plots.lettering import shortened, shown
 
-__all__ = ["confusion_matrix", "image_grid", "predictions"]
+__all__ = ["confusion_matrix", "image_grid", "predictions", "sample_grid"]
+
+_MOST_LETTERS = 20  # of a name: so many fit above an image
 
 
+@picture
 def confusion_matrix(
     folder: pathlib.Path,
     labels: np.ndarray,
@@ -25,7 +31,8 @@ def confusion_matrix(
     matrix = np.zeros((count, count))
     np.add.at(matrix, (labels, predicted), 1)
     share = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = float(np.clip(2.5 + 0.42 * count, 4, 16))
+    longest = min(max(map(len, class_names), default=0), _MOST_LETTERS)
+    side = float(np.clip(2.5 + 0.42 * count + 0.06 * longest, 4, 16))
     figure = new_figure(side + 0.8, side)
     axes = figure.add_subplot()
     drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
@@ -33,8 +40,10 @@ def confusion_matrix(
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     if count <= 30:
-        axes.set_xticks(range(count), class_names, rotation=45, ha="right")
-        axes.set_yticks(range(count), class_names)
+        names = [shown(name, _MOST_LETTERS) for name in class_names]
+        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(count), names, fontsize=8, **turned)
+        axes.set_yticks(range(count), names, fontsize=8)
         for row, column in zip(*np.nonzero(share >= 0.5), strict=True):
             color = "white" if share[row, column] > 50 else "black"
             text = f"{share[row, column]:.0f}"
@@ -44,6 +53,7 @@ def confusion_matrix(
     return save_figure(figure, folder / "confusion.png")
 
 
+@picture
 def image_grid(
     path: pathlib.Path,
     images: np.ndarray,
@@ -56,7 +66,8 @@ def image_grid(
 
     Args:
         path: The PNG file to write.
-        images: uint8, `(n, y, x, c)` with 1 or 3 channels.
+        images: uint8, `(n, y, x, c)`: black is 0 and white 255 in all of them. Of 3
+            channels a colour; of any other number the grey of their mean.
         titles: Text above each, if any.
         colors: Colour of each title; black by default.
         columns: Images in a row.
@@ -74,12 +85,14 @@ def image_grid(
     for position, image in enumerate(images):
         line, column = divmod(position, columns)
         y, x = line * height + room, column * width
+        if image.shape[-1] != 3:
+            image = image.mean(-1, keepdims=True).round()
         whole[y : y + images.shape[1], x : x + images.shape[2]] = image
         if titles:
             axes.text(
                 x + images.shape[2] / 2 - 0.5,
                 y - 0.5 - side / 16,
-                titles[position],
+                shown(titles[position], _MOST_LETTERS),
                 color=colors[position] if colors else "black",
                 fontsize=7,
                 ha="center",
@@ -88,6 +101,25 @@ def image_grid(
     return save_figure(figure, path)
 
 
+@picture
+def sample_grid(folder: pathlib.Path, images: np.ndarray, step: int) -> pathlib.Path:
+    """Draw what a generator makes after some updates; see `image_grid`.
+
+    Args:
+        folder: Of the run.
+        images: As `image_grid` draws them.
+        step: Updates so far.
+
+    Returns:
+        The path of `samples.png`, of which a copy has the step in its name.
+    """
+    path = folder / "samples.png"
+    if image_grid(path, images, columns=10) and is_main_process():
+        shutil.copyfile(path, folder / f"samples-{step:06}.png")
+    return path
+
+
+@picture
 def predictions(
     folder: pathlib.Path,
     labels: np.ndarray,
@@ -119,10 +151,19 @@ def predictions(
     titles = [
         class_names[predicted[i]]
         if predicted[i] == labels[i]
-        else f"{class_names[predicted[i]]} ({class_names[labels[i]]})"
+        else _both(class_names[predicted[i]], class_names[labels[i]])
         for i in chosen
     ]
     colors = ["firebrick" if predicted[i] != labels[i] else "black" for i in chosen]
-    shown = images(chosen)
-    grid = image_grid(folder / "predictions.png", shown, titles, colors=colors)
-    return [confusion_matrix(folder, labels, predicted, class_names), grid]
+    grid = image_grid(folder / "predictions.png", images(chosen), titles, colors=colors)
+    drawn = [confusion_matrix(folder, labels, predicted, class_names), grid]
+    return [path for path in drawn if path is not None]
+
+
+def _both(predicted: str, label: str) -> str:
+    """Name two classes in the room of one."""
+    both = f"{predicted} ({label})"
+    if both == shortened(both, _MOST_LETTERS):
+        return both
+    most = (_MOST_LETTERS - 3) // 2
+    return f"{shortened(predicted, most)} ({shortened(label, most)})"

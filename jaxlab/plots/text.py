@@ -5,11 +5,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxlab.plots.figure import new_figure, save_figure
+from jaxlab.plots.figure import new_figure, picture, save_figure
+from jaxlab.plots.lettering import shown
 
 __all__ = ["attention_maps", "gradient_by_lag"]
 
+_MOST_TOKENS = 100  # of a side: more are cut off
+_MOST_LETTERS = 16  # of a token
 
+
+@picture
 def attention_maps(
     folder: pathlib.Path,
     weights: np.ndarray,
@@ -27,6 +32,7 @@ def attention_maps(
     Returns:
         The path of `attention.png`.
     """
+    sources, targets = ([t[:_MOST_TOKENS] for t in all] for all in (sources, targets))
     count = len(weights)
     columns = min(count, 2)
     lines = -(-count // columns)
@@ -48,10 +54,11 @@ def attention_maps(
 
 
 def _visible(piece: str) -> str:
-    """Show spaces; keep dollar signs from being read as mathematics."""
-    return piece.replace(" ", "␣").replace("\n", "↵").replace("$", r"\$")
+    """Show spaces and ends of lines."""
+    return shown(piece.replace(" ", "␣").replace("\n", "↵"), _MOST_LETTERS)
 
 
+@picture
 def gradient_by_lag(
     folder: pathlib.Path, norms: Mapping[str, np.ndarray]
 ) -> pathlib.Path:
@@ -71,8 +78,8 @@ def gradient_by_lag(
     for name, values in norms.items():
         lags = np.arange(len(values))
         tiny = np.finfo(np.float32).tiny  # zero has no logarithm
-        shown = np.maximum(values / max(float(values[0]), tiny), tiny)
-        axes.semilogy(lags, shown, label=name)
+        relative = np.maximum(values / max(float(values[0]), tiny), tiny)
+        axes.semilogy(lags, relative, label=shown(name))
     axes.set_xlabel("lag in tokens")
     axes.set_ylabel("norm of the gradient, over that of lag 0")
     axes.set_title("how the last output depends on an input so many tokens before")

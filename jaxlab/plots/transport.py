@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxlab.plots.figure import new_figure, save_figure
+from jaxlab.plots.figure import new_figure, picture, save_figure
+from jaxlab.plots.lettering import shown
 
 __all__ = [
     "estimate_curves",
@@ -21,6 +22,7 @@ _FIRST, _SECOND = "tab:blue", "tab:red"  # everywhere: the two measures
 _EXACT, _CRITIC = "black", "tab:orange"
 
 
+@picture
 def plan_matrix(
     path: pathlib.Path,
     plan: np.ndarray,
@@ -42,7 +44,7 @@ def plan_matrix(
     axes = figure.add_subplot(grid[0, 1])
     left = figure.add_subplot(grid[0, 0], sharey=axes)
     below = figure.add_subplot(grid[1, 1], sharex=axes)
-    steps = [places[1] - places[0] for places in (after, before)]
+    steps = [np.diff(places[:2]).sum() or 1.0 for places in (after, before)]
     extent = (
         *(after[0] - steps[0] / 2, after[-1] + steps[0] / 2),
         *(before[0] - steps[1] / 2, before[-1] + steps[1] / 2),
@@ -53,7 +55,7 @@ def plan_matrix(
     look = {"color": "tab:green", "linewidth": 1}
     axes.plot(corners, corners, ":", label="stays in place", **look)
     axes.legend(loc="lower right", fontsize=7)
-    axes.set_title(title, fontsize=11)
+    axes.set_title(shown(title, 60), fontsize=11)
     left.barh(before, plan.sum(1), 0.9 * steps[1], color=_FIRST)
     left.invert_xaxis()
     left.set_ylabel("from")
@@ -85,6 +87,7 @@ def _write_masses(
         axes.text(*place, text, ha="center", va="center", color=color, size=9)
 
 
+@picture
 def plan_lines(
     path: pathlib.Path,
     x: np.ndarray,
@@ -113,7 +116,7 @@ def plan_lines(
     _draw_clouds(axes, x, y)
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(loc="upper right", framealpha=0.9)
-    axes.set_title(title, fontsize=11)
+    axes.set_title(shown(title, 60), fontsize=11)
     return save_figure(figure, path)
 
 
@@ -123,6 +126,7 @@ def _draw_clouds(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
     axes.scatter(*y.T, color=_SECOND, label="y", zorder=3, **look)
 
 
+@picture
 def potential_curves(
     path: pathlib.Path,
     places: np.ndarray,
@@ -171,6 +175,7 @@ def potential_curves(
     return save_figure(figure, path)
 
 
+@picture
 def potential_contours(
     path: pathlib.Path,
     axes_of_grid: tuple[np.ndarray, np.ndarray],
@@ -187,7 +192,7 @@ def potential_contours(
     """
     across, up = axes_of_grid
     shifted = {name: field - np.median(field) for name, field in fields.items()}
-    largest = max(abs(field).max() for field in shifted.values())
+    largest = max(1e-12, *(abs(field).max() for field in shifted.values()))
     levels = np.linspace(-largest, largest, 25)
     figure = new_figure(4.6 * len(shifted) + 0.8, 4.6)
     panels = figure.subplots(1, len(shifted), sharex=True, sharey=True, squeeze=False)
@@ -199,12 +204,13 @@ def potential_contours(
         axes.set_xlim(across[0], across[-1])
         axes.set_ylim(up[0], up[-1])
         axes.set_aspect("equal")
-        axes.set_title(name)
+        axes.set_title(shown(name))
     panels[0][-1].legend(loc="upper right", framealpha=0.9)
     figure.colorbar(drawn, ax=panels, label="f", shrink=0.85, format="%.2g")
     return save_figure(figure, path)
 
 
+@picture
 def estimate_curves(
     path: pathlib.Path, rows: Sequence[Mapping[str, Any]]
 ) -> pathlib.Path | None:
@@ -249,6 +255,7 @@ def estimate_curves(
     return save_figure(figure, path)
 
 
+@picture
 def sinkhorn_curve(
     path: pathlib.Path, rows: Sequence[Mapping[str, Any]], exact: float
 ) -> pathlib.Path:

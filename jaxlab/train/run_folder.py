@@ -222,19 +222,16 @@ class RunFolder:
         """Add the seconds of earlier sessions of a run below this one."""
         self._earlier_seconds += part._earlier_seconds
 
-    def finish(
+    def write_summary(
         self, metrics: dict[str, float], facts: Mapping[str, Any]
-    ) -> dict[str, float]:
-        """Write `summary.json`, and print the result and where everything lies.
+    ) -> None:
+        """Write `summary.json`: before the last pictures, so that none can cost it.
 
         The summary of a run that was finished before is left as it is.
 
         Args:
             metrics: The final metrics by name.
             facts: More that belongs in the summary, such as `Fitted.facts`.
-
-        Returns:
-            `metrics`.
         """
         device = jax.devices()[0]
         summary = {
@@ -252,6 +249,20 @@ class RunFolder:
         file = self.path / "summary.json"
         if self._is_main and not file.exists():
             write_json(file, summary)
+
+    def finish(
+        self, metrics: dict[str, float], facts: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Write the summary unless it is there, and print what lies where.
+
+        Args:
+            metrics: The final metrics by name.
+            facts: See `write_summary`.
+
+        Returns:
+            `metrics`.
+        """
+        self.write_summary(metrics, facts)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         pictures = ", ".join(sorted(file.name for file in self.path.glob("*.png")))
         self.say(f"result       {shown}")

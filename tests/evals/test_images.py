@@ -68,7 +68,7 @@ def calls(monkeypatch):
 
         return call
 
-    for name in ("critic_report", "image_grid", "wasserstein"):
+    for name in ("critic_report", "sample_grid", "wasserstein"):
         monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
     embed = counted("embed", SampleScorer.embed)
     monkeypatch.setattr(SampleScorer, "embed", embed)
@@ -100,7 +100,7 @@ def test_the_last_moment_is_measured_and_drawn_once(data, state, calls, tmp_path
         "critic_report": 1,
         "sample": 1,
         "embed": 2,  # the real images, and those of the moment
-        "image_grid": 1,
+        "sample_grid": 1,
         "frechet_distance": 1,
     }
     assert report(state, tmp_path) == start
@@ -109,7 +109,7 @@ def test_the_last_moment_is_measured_and_drawn_once(data, state, calls, tmp_path
         "critic_report": 1,
         "sample": 1,
         "embed": 3,  # and those that are held out
-        "image_grid": 2,
+        "sample_grid": 1,
         "frechet_distance": 2,
         "wasserstein": 1,
     }
@@ -135,6 +135,7 @@ def test_scores_are_those_of_all_images_and_pictures_are_kept(data, state, tmp_p
     assert found["fid_net_held_out"] == real["fid_net"]
     assert found["fid_net_untrained"] == 7.0
     assert found["critic_w1"] <= found["exact_w1"]
+    report.draw(tmp_path)
     pictures = {file.name for file in tmp_path.iterdir()}
     assert pictures == {"real.png", "samples.png", "samples-000000.png"}
     one, other = (tmp_path / name for name in ("samples.png", "samples-000000.png"))

@@ -11,6 +11,7 @@ from jaxlab.core.model import from_linen
 from jaxlab.evals import points as module
 from jaxlab.evals.points import PointReport
 from jaxlab.models.gan.make import make_point_gan
+from jaxlab.plots.critic import read_stages
 from jaxlab.train.adversarial import Optimizers, init_adversarial_state
 
 GAN = make_point_gan(width=8, generator_depth=1, critic_depth=1)
@@ -37,7 +38,7 @@ def test_a_moment_is_measured_once(state, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "critic_report", counted)
     report = PointReport(GAN, "8gaussians")
     found = report(state, tmp_path)
-    (stage,) = report.stages(tmp_path)
+    (stage,) = read_stages(tmp_path / "stages")
     assert stage.step == 0
     assert np.isfinite(stage.samples).all()
     assert report(state, tmp_path) == found

@@ -16,3 +16,11 @@ def picture():
         return pixels
 
     return read
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Collect what is told of pictures that could not be drawn."""
+    lines = []
+    monkeypatch.setattr("jaxlab.plots.figure._tell", lines.append)
+    return lines

@@ -49,3 +49,31 @@ def test_runs_are_compared_over_steps_and_time(tmp_path, axes):
             over_time.get_xdata(), [number, 3 * number, 5 * number]
         )
         np.testing.assert_allclose(over_time.get_ydata(), number / np.array([2, 4, 6]))
+
+
+def test_why_train_may_lie_above_is_said_where_both_are_drawn(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(curves, "save_figure", lambda figure, _: figures.append(figure))
+    rows = [{"step": 1, "train/loss": 1.0}]
+    curves.learning_curves(tmp_path, rows)
+    curves.learning_curves(tmp_path, [*rows, {"step": 1, "valid/loss": 0.5}])
+    alone, both = figures
+    assert alone.get_supxlabel() == ""
+    assert "train may lie above" in both.get_supxlabel()
+
+
+def test_any_set_any_name_and_any_number_is_drawn(tmp_path, axes):
+    rows = [
+        {"step": 1, "train/loss": float("nan"), "odd$/lo$s": float("inf")},
+        {"step": 2, "valid/auc": float("nan"), "held_out/loss": 1.0},
+    ]
+    assert curves.learning_curves(tmp_path, rows).exists()
+    loss = next(one for one in axes if one.get_title() == "loss")
+    assert {line.get_label() for line in loss.lines} == {"train", "held_out"}
+
+
+def test_runs_without_the_metric_are_left_out(tmp_path, axes):
+    runs = {"$a": [{"step": 1, "valid/loss": 1.0}], "b": [], "c": [{"step": 1}]}
+    assert curves.compared_curves(tmp_path, runs, "valid/loss").exists()
+    assert len(axes[0].lines) == 1
+    assert curves.compared_curves(tmp_path, {"b": []}, "valid/loss") is None

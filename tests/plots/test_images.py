@@ -1,6 +1,11 @@
 """Images, and what they were taken for."""
 
+import errno
+import itertools
+
 import numpy as np
+import pytest
+from matplotlib.axes import Axes
 
 from jaxlab.plots import images as plots
 
@@ -45,3 +50,106 @@ def test_many_classes_still_fit(tmp_path, rng, picture):
     labels = rng.integers(0, 100, 500)
     names = [f"class {i}" for i in range(100)]
     picture(plots.confusion_matrix(tmp_path, labels, labels, names))
+
+
+HOSTILE = ("$cost$", "a$b", "猫" * 9, "_hidden", "", "n0144 " * 40, "\\frac{", "1")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_images_of_any_channels_are_drawn(tmp_path, rng, picture, channels):
+    images = rng.integers(0, 255, (9, 6, 5, channels), dtype=np.uint8)
+    picture(plots.image_grid(tmp_path / "a.png", images, (*HOSTILE, "x")))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collect the arrays that are drawn as images."""
+    arrays, imshow = [], Axes.imshow
+
+    def keep(axes, array, **options):
+        arrays.append(array)
+        return imshow(axes, array, **options)
+
+    monkeypatch.setattr(Axes, "imshow", keep)
+    return arrays
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_black_and_white_are_the_same_in_all_images(tmp_path, drawn, channels):
+    images = np.zeros((3, 4, 4, channels), np.uint8)
+    images[0], images[1, 0, 0] = 200, 100
+    plots.image_grid(tmp_path / "a.png", images)
+    (whole,) = drawn
+    assert whole.dtype == np.uint8  # drawn as colours, not scaled
+    np.testing.assert_array_equal(whole[:4, :4], 200)
+    assert whole[0, 5].tolist() == [100] * 3
+    np.testing.assert_array_equal(whole[:4, 10:14], 0)
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (1, 1, 1, 1), (1, 1, 28, 1)])
+def test_no_image_and_images_of_one_row_are_drawn(tmp_path, shape):
+    assert plots.image_grid(tmp_path / "a.png", np.zeros(shape, np.uint8)).exists()
+
+
+def test_classes_of_any_name_and_number_are_drawn(tmp_path, rng, picture, capsys):
+    labels = rng.integers(0, len(HOSTILE), 60)
+    picture(plots.confusion_matrix(tmp_path, labels, labels[::-1], HOSTILE))
+    none = np.zeros(0, np.int32)
+    picture(plots.confusion_matrix(tmp_path, none, none, HOSTILE))
+    picture(plots.confusion_matrix(tmp_path, labels * 0, labels * 0, ("only",)))
+    names = [f"n{i:08}, a class with a very long name" for i in range(1000)]
+    picture(plots.confusion_matrix(tmp_path, np.arange(1000), np.arange(1000), names))
+    images = np.zeros((60, 4, 4, 1), np.uint8)
+    args = (tmp_path, labels, labels[::-1].copy(), lambda chosen: images[chosen])
+    assert len(plots.predictions(*args, HOSTILE)) == 2
+    empty = plots.predictions(tmp_path, none, none, lambda i: images[:0], HOSTILE)
+    assert len(empty) == 2
+
+
+def test_long_names_do_not_overlap(tmp_path, monkeypatch):
+    figures = []
+
+    def save(figure, path):
+        figures.append(figure)
+        return path
+
+    monkeypatch.setattr(plots, "save_figure", save)
+    names = [f"{i}: Staffordshire bullterrier, Staffordshire" for i in range(12)]
+    labels = np.arange(12)
+    plots.confusion_matrix(tmp_path, labels, labels, names)
+    mistakes = np.roll(labels, 1)
+    images = np.zeros((12, 8, 8, 1), np.uint8)
+    plots.predictions(tmp_path, labels, mistakes, lambda i: images[i], names)
+    for figure in figures:
+        figure.canvas.draw()
+    confusion = figures[0].axes[0]
+    places = [label.get_window_extent() for label in confusion.get_yticklabels()]
+    assert not any(a.overlaps(b) for a, b in itertools.pairwise(places))
+    assert max(len(label.get_text()) for label in confusion.get_xticklabels()) <= 20
+    titles = [
+        text.get_window_extent() for f in figures for a in f.axes for text in a.texts
+    ]
+    titles = [place for place in titles if place.width]
+    pairs = itertools.combinations(titles[-8:], 2)
+    assert not any(a.overlaps(b) for a, b in pairs)
+
+
+def test_two_names_share_the_room_of_one(tmp_path):
+    assert plots._both("cat", "dog") == "cat (dog)"
+    assert plots._both("bullterrier", "wolfhound") == "bullter… (wolfhou…)"
+
+
+def test_samples_are_kept_by_step_and_a_full_disk_costs_only_them(
+    tmp_path, monkeypatch, told
+):
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    assert plots.sample_grid(tmp_path, images, 12) == tmp_path / "samples.png"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"samples.png", "samples-000012.png"}
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(plots.shutil, "copyfile", full)
+    assert plots.sample_grid(tmp_path, images, 13) is None
+    assert len(told) == 1

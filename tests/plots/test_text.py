@@ -43,3 +43,12 @@ def test_gradients_that_vanish_are_drawn(tmp_path, axes):
     np.testing.assert_allclose(rnn[:2], [1, 5e-21])
     assert rnn[2] > 0  # zero has no logarithm
     np.testing.assert_allclose(lstm, [1, 0.5, 0.2])
+
+
+def test_tokens_beyond_what_a_picture_holds_are_cut_off(tmp_path, axes, monkeypatch):
+    monkeypatch.setattr(text_plots, "_MOST_TOKENS", 5)
+    texts = [["word" * 20] * 8]
+    weights = np.full((1, 8, 8), 1 / 8)
+    assert text_plots.attention_maps(tmp_path, weights, texts, texts).exists()
+    assert axes[0].images[0].get_array().shape == (5, 5)
+    assert len(axes[0].get_xticklabels()[0].get_text()) == 16

@@ -121,3 +121,14 @@ def test_costs_with_entropy_are_drawn_over_falling_epsilon(tmp_path, figures):
     assert list(axes.lines[0].get_xdata()) == [1.0, 0.1]
     assert list(axes.lines[0].get_ydata()) == [3.0, 2.1]
     assert axes.xaxis_inverted()
+
+
+def test_plans_of_one_place_and_names_with_dollars_are_drawn(tmp_path, figures):
+    one, place = np.ones((1, 1)), np.zeros(1)
+    path = tmp_path / "plan.png"
+    assert transport_plots.plan_matrix(path, one, place, place, "W1 = $0").exists()
+    side, flat = np.linspace(0, 1, 4), np.ones((4, 4))
+    samples = (np.zeros((1, 2)), np.ones((1, 2)))
+    path = tmp_path / "plane.png"
+    transport_plots.potential_contours(path, (side, side), {"$f": flat}, samples)
+    assert path.exists()
