@@ -118,7 +118,9 @@ def _shards(index: Path) -> list[str]:
     """Return the names of the files that an index lists, all beside it."""
     found = read_json(index).get("weight_map")
     names = set(found.values()) if isinstance(found, dict) else {None}
-    if not all(isinstance(name, str) and Path(name).name == name for name in names):
+    if not all(
+        isinstance(name, str) and Path(name).name == name != "" for name in names
+    ):
         raise InputError(
             f"{index} has no weight_map from weights to names of files; fetch it again"
         )

@@ -73,8 +73,11 @@ def load_hf_vit(
 
     The outputs are the logits of a classifier; the `pooler_output` of a `ViTModel`;
     or, without a pooler, its normalised class token. For `last_hidden_state` pass
-    `pool="none", num_classes=0`. Images must be scaled as the model's own processor
-    does; for the original ViT that is to [-1, 1].
+    `pool="none", num_classes=0`.
+
+    Images must be scaled as the model's own processor does, which not all do to the
+    [-1, 1] that our own runs have: `load_hf_preprocessing`, of the same folder, gives
+    the function from pixels to inputs.
 
     Args:
         source: A folder with `config.json` and `model.safetensors`, or weights by key
