@@ -25,6 +25,7 @@ from jaxlab.data.order import Order
 from jaxlab.data.text.find import find_text
 from jaxlab.data.text.vocabulary import BOS, EOS, PAD, UNK, VocabularyKind
 from jaxlab.data.text.windows import encode_text
+from jaxlab.data.text.words import Normalization
 from jaxlab.losses.tokens import token_cross_entropy, token_sums
 from jaxlab.models.decode.generation import generate_by_windows, gradients_of_tokens
 from jaxlab.models.language_models import LanguageModelName, make_language_model
@@ -69,6 +70,7 @@ class Config:
     act: Activation | GatedActivation = "gelu"
     vocabulary: VocabularyKind = "char"
     vocab_size: int = 0  # tokens at most; 0: all
+    normalization: Normalization = "NFC"  # of the text; none: as it is written
     dropout_rate: float = 0.1
     schedule: Schedule = "cosine"
     learning_rate: float = 3e-3  # peak, after warm-up
@@ -105,8 +107,8 @@ def train(config: Config, run: RunFolder) -> Trained:
     """Train, evaluate, generate and draw."""
     options = config.run
     engine = make_engine(options.mesh, options.engine, batch_size=config.batch_size)
-    text = find_text(config.data, options.data_dir)
-    data = encode_text(text, config.length, config.vocabulary, config.vocab_size)
+    kind = config.vocabulary, config.vocab_size, config.normalization
+    data = encode_text(find_text(config.data, options.data_dir), config.length, *kind)
     recorded = make_network(config, len(data.vocabulary))
     contents = fingerprint_sources(data.train, data.test)
     run.write_network(recorded, vocabulary=data.vocabulary, data=contents)
@@ -166,8 +168,7 @@ def train(config: Config, run: RunFolder) -> Trained:
         best="-loss",
         held_out="valid",
     )
-    loss = token_means(test(fitted.state), "loss")["loss"]
-    params = eval_params(fitted.state)
+    params = eval_params(fitted.chosen)
     drawn = np.asarray(write(params, prompt))
     written = data.vocabulary.decode([[*prompt[0], *drawn[0]]])[0]
     run.write_text("sample.txt", written)
@@ -177,7 +178,8 @@ def train(config: Config, run: RunFolder) -> Trained:
     norms = np.asarray(measure(params, windows))
     gradient_by_lag(run.path, {config.model: norms})
     facts = {"parameters": size, "width": width, "lags": norms.tolist()}
-    return Trained({"bits_per_character": data.bits_per_character(loss)}, facts, fitted)
+    bits = data.bits_per_character(token_means(test(fitted.chosen), "loss")["loss"])
+    return Trained({"bits_per_character": bits}, {**facts, "sets": data.sizes}, fitted)
 
 
 def compare(config: Config) -> dict[str, float]:
@@ -187,10 +189,11 @@ def compare(config: Config) -> dict[str, float]:
         make_network(part, 99)
     with RunFolder("lm_shakespeare", config, free=DRAW) as run:
         rows = train_all(run, configs, train, "valid/loss")
+        sets = [row.pop("sets") for row in rows]  # all the same
         gradient_by_lag(run.path, {r["name"]: np.array(r.pop("lags")) for r in rows})
         run.say("\n".join(table_lines(rows)))
         metrics = {row["name"]: row["bits_per_character"] for row in rows}
-        return run.finish(metrics, {"models": rows})
+        return run.finish(metrics, {"models": rows, "sets": sets[0]})
 
 
 def make_network(config: Config, vocab_size: int) -> Recorded[TransformerLM | RNNLM]:

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 
 import jax
+import numpy as np
 import tyro
 
 from jaxlab.core.model import from_linen
@@ -21,6 +22,8 @@ from jaxlab.data.text.buckets import bucket_batches
 from jaxlab.data.text.find import EMBEDDED_PAIRS, find_pairs
 from jaxlab.data.text.pairs import encode_pairs
 from jaxlab.data.text.vocabulary import PAD, UNK, VocabularyKind
+from jaxlab.data.text.words import Normalization
+from jaxlab.evals.bucket_collector import make_bucket_collector
 from jaxlab.evals.translations import report_translations
 from jaxlab.losses.tokens import token_cross_entropy, token_sums, weighted_mean
 from jaxlab.models.decode.translation import attention_weights, translate
@@ -28,7 +31,7 @@ from jaxlab.models.recurrent.seq2seq import Attention
 from jaxlab.models.transformer.encoder_decoder import TENSOR_RULES
 from jaxlab.models.translators import TranslatorName, make_translator
 from jaxlab.train.engine import make_engine
-from jaxlab.train.evaluate import make_collector, token_means
+from jaxlab.train.evaluate import token_means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import Schedule, adamw, make_schedule
@@ -50,8 +53,9 @@ class Config:
     vocabulary: VocabularyKind = "char"  # shared by source and target
     vocab_size: int = 0  # tokens at most; 0: all
     lowercase: bool = False  # learn and compare in lower case
+    normalization: Normalization = "NFC"  # of all texts; none: as they are written
     batch_multiple: int = 8  # every batch is a multiple of it, for as many devices
-    max_len: int = 64  # tokens; longer pairs are not trained on
+    max_len: int = 64  # tokens; longer pairs are left out, those to test with cut
     num_buckets: int = 1  # shapes of batches: more have less padding, but compile each
     width: int = 128
     depth: int = 2  # layers of the encoder, and of the decoder
@@ -108,18 +112,14 @@ def main(config: Config) -> dict[str, float]:
     """Train, translate the test set, draw, and return the final metrics."""
     multiple = config.batch_multiple
     engine = make_engine(config.run.mesh, config.run.engine, batch_size=multiple)
-    pairs = find_pairs(
-        config.data,
-        config.run.data_dir,
-        source=config.source,
-        target=config.target,
-        seed=config.seed,
-    )
+    names = {"source": config.source, "target": config.target}
+    pairs = find_pairs(config.data, config.run.data_dir, **names, seed=config.seed)
     data = encode_pairs(
         pairs,
         config.vocabulary,
         config.vocab_size,
         lowercase=config.lowercase,
+        normalization=config.normalization,
         max_len=config.max_len,
         batch_size=config.batch_size,
         num_buckets=config.num_buckets,
@@ -173,15 +173,15 @@ def main(config: Config) -> dict[str, float]:
         return {"tokens": found.best().tokens}
 
     key, ema = jax.random.key(config.seed), config.ema_decay > 0
-    source, target = data.valid.source[:1], data.valid.target[:1]
+    one = data.valid.rows(np.array([0]))
+    inputs = one["source"], one["target"]
     state = init_state(
-        model, optimizer, key, engine.mesh, source, target, rules=TENSOR_RULES, ema=ema
+        model, optimizer, key, engine.mesh, *inputs, rules=TENSOR_RULES, ema=ema
     )
     step = make_train_step(loss_fn, optimizer, schedule, ema_decay=config.ema_decay)
-    # Wrong values are told before training.
-    jax.eval_shape(search, state, {"source": data.test.source[:1]})
-    collect = make_collector(per_pair, data.valid, engine.mesh)
-    decode = make_collector(search, data.test, engine.mesh, batch_size=128)
+    jax.eval_shape(search, state, one)  # wrong values are told before training
+    collect = make_bucket_collector(per_pair, data.valid, engine.mesh)
+    decode = make_bucket_collector(search, data.test, engine.mesh)
     with RunFolder("translate_multi30k", config, free=SEARCH) as run:
         run.write_network(
             recorded,
@@ -202,10 +202,11 @@ def main(config: Config) -> dict[str, float]:
             best="-loss",
             held_out="valid",
         )
-        tokens, params = decode(fitted.state)["tokens"], eval_params(fitted.state)
+        tokens, params = decode(fitted.chosen)["tokens"], eval_params(fitted.chosen)
         look = functools.partial(attention_weights, recorded.network, params)
         report = report_translations(run, data, tokens, look, config.lowercase)
-        return run.finish(report.scores, fitted.facts | report.facts)
+        facts = fitted.facts | report.facts | {"sets": data.sizes}
+        return run.finish(report.scores, facts)
 
 
 if __name__ == "__main__":
