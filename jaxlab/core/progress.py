@@ -119,11 +119,16 @@ class _Shared:
         rate = self._speed.steps_per_second
         known = rate > 0
         speed = f"{rate:.3g} steps/s  {rate * self._batch_size:.4g} examples/s"
-        waiting = "compiling" if self.done == self._start else ""
-        parts = [speed if known else waiting, self._loss]
+        parts = [speed if known else self._waiting(), self._loss]
         if self.done < self.steps:
             parts.append(f"{self._speed.time_left()} left")
         return "  ".join(filter(None, parts))
+
+    def _waiting(self) -> str:
+        """Say why there is no speed yet."""
+        if self._start >= self.steps:
+            return "trained before"
+        return "compiling" if self.done == self._start else ""
 
 
 class _TerminalProgress(_Shared):

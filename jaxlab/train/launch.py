@@ -1,5 +1,6 @@
 """The command line of an experiment: flags from a dataclass, errors in one line."""
 
+import _thread
 import contextlib
 import dataclasses
 import io
@@ -8,7 +9,8 @@ import multiprocessing
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import tyro
@@ -75,7 +77,7 @@ def launch(
             `parse`.
         description: Text above the flags in `--help`; its first line is the title.
     """
-    try:
+    with _lost_interrupts_again(), _told_in_one_line():
         chosen = parse(
             config,
             smoke=smoke,
@@ -94,6 +96,13 @@ def launch(
             use_cpu_devices(options.mesh)
         connect(options.distributed)
         main(chosen)
+
+
+@contextlib.contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """End the process with one line for what the user can mend, or asked for."""
+    try:
+        yield
     except InputError as error:
         _fail(str(error), 2)
     except NonFiniteError as error:
@@ -102,6 +111,24 @@ def launch(
         _fail(str(stop), 128 + stop.signum, kind="")
     except KeyboardInterrupt:
         _stop_at_once()
+
+
+@contextlib.contextmanager
+def _lost_interrupts_again() -> Iterator[None]:
+    """Raise a Ctrl-C again that came in a callback from C, where it is but printed."""
+    earlier = sys.unraisablehook
+
+    def hook(lost: Any) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):  # here it would be lost again
+            threading.Timer(0.01, _thread.interrupt_main).start()
+        else:
+            earlier(lost)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = earlier
 
 
 def parse(
@@ -215,7 +242,12 @@ def _one_line(box: str, meant: str = "") -> str:
 
 
 def _fail(message: str, code: int, kind: str = "error: ") -> NoReturn:
-    sys.stderr.write(f"{kind}{message}\n")
+    # What was typed is a part of it, and may have ends of lines, or bytes of no text.
+    shown = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in message
+    )
+    sys.stderr.write(f"{kind}{shown}\n")
     sys.exit(code)
 
 

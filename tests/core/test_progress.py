@@ -107,6 +107,23 @@ def test_a_notebook_gets_a_widget_that_is_not_drawn_each_step(clock, monkeypatch
     assert "loss 0.25" in drawn[-1]
 
 
+@pytest.mark.parametrize(
+    ("start", "steps", "text"),
+    [(5, 5, "trained before"), (0, 5, "compiling  -:-- left")],
+)
+def test_a_run_that_was_finished_is_not_said_to_compile(
+    clock, capsys, monkeypatch, start, steps, text
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    viewer = make_progress(start, steps, 8)
+    viewer.close()
+    shown = capsys.readouterr().out
+    assert text in shown
+    assert ("compiling" in shown) == (start < steps)
+
+
 def test_other_processes_stay_silent(clock, capsys):
     viewer = make_progress(0, 5, 8, visible=False)
     run(viewer, clock, 5)

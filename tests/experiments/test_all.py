@@ -10,6 +10,7 @@ import signal
 
 import jax
 import pytest
+from matplotlib.figure import Figure
 
 from jaxlab.evals.open_run import open_run
 from jaxlab.train.interrupts import Interrupted
@@ -69,7 +70,15 @@ def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
     experiment, tmp_path, monkeypatch, assert_same_run, capsys
 ):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
+    summarised = []  # when a picture is drawn
+
+    def save(figure, path, **options):
+        path.touch()
+        summarised.append((whole / "summary.json").exists())
+
+    monkeypatch.setattr(Figure, "savefig", save)
     metrics = experiment.main(short(experiment, whole))
+    assert summarised[-1]  # before the last pictures, which may fail
     assert all(map(math.isfinite, metrics.values()))
     # A run that was resumed is stopped, too: of one experiment, since each start costs.
     times = 2 if name_of(experiment) == "vit_cifar" else 1

@@ -1,9 +1,11 @@
 """The command line reads well, and its errors are one line."""
 
 import dataclasses
+import gc
 import os
 import re
 import sys
+import time
 from typing import Literal
 
 import pytest
@@ -145,6 +147,34 @@ def test_a_value_that_cannot_be_is_told_before_anything_begins(
     shown = capsys.readouterr().err
     assert shown.startswith(message)
     assert shown.count("\n") == 1
+
+
+def test_a_stop_that_a_callback_from_c_drops_is_not_lost(capsys, monkeypatch):
+    def main(config):
+        gc.callbacks.append(stopped)
+        gc.collect()
+        for _ in range(500):
+            time.sleep(0.01)
+
+    def stopped(phase, info):
+        gc.callbacks.remove(stopped)
+        raise KeyboardInterrupt
+
+    for name in ("use_compilation_cache", "keep_freed_memory"):
+        monkeypatch.setattr(launching, name, lambda: None)
+    monkeypatch.setattr("sys.argv", ["prog"])
+    with pytest.raises(SystemExit) as stop:
+        launch(main, Config(), smoke=SMOKE)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_message_with_ends_of_lines_is_one_line(capsys):
+    with pytest.raises(SystemExit):
+        read("--steps", "1\n2\udcff\x1b")
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert r"\udcff\x1b" in shown
 
 
 def test_bugs_keep_their_traceback(monkeypatch):

@@ -136,6 +136,19 @@ def test_the_summary_tells_what_ran_where_and_with_what_result(open_run, capsys)
     assert str(run.path) in shown
 
 
+def test_the_summary_may_be_written_before_the_pictures(open_run, capsys):
+    run = open_run()
+    run.write_summary({"loss": 0.25}, {"steps": 3})
+    before = (run.path / "summary.json").read_text()
+    assert "result" not in capsys.readouterr().out
+    (run.path / "curves.png").touch()
+    assert run.finish({"loss": 0.25}, {"steps": 3}) == {"loss": 0.25}
+    assert (run.path / "summary.json").read_text() == before
+    shown = capsys.readouterr().out
+    assert "loss 0.25" in shown
+    assert "pictures     curves.png" in shown
+
+
 def test_a_refused_value_leaves_no_folder(open_run):
     with pytest.raises(InputError), open_run() as run:
         raise InputError("patch_size 3 does not divide 8")
