@@ -26,6 +26,7 @@ from jaxlab.data.order import Order
 from jaxlab.data.text.find import find_text
 from jaxlab.data.text.vocabulary import BOS, EOS, PAD, UNK, VocabularyKind
 from jaxlab.data.text.windows import encode_text
+from jaxlab.data.text.words import Normalization
 from jaxlab.losses.tokens import token_cross_entropy, token_sums
 from jaxlab.models.decode.generation import generate_by_windows, gradients_of_tokens
 from jaxlab.models.language_models import LanguageModelName, make_language_model
@@ -70,6 +71,7 @@ class Config:
     act: Activation | GatedActivation = "gelu"
     vocabulary: VocabularyKind = "char"
     vocab_size: Natural = 0  # tokens at most; 0: all
+    normalization: Normalization = "NFC"  # of the text; none: as it is written
     dropout_rate: Rate = 0.1
     schedule: Schedule = "cosine"
     learning_rate: NotNegative = 3e-3  # peak, after warm-up
@@ -106,8 +108,8 @@ def train(config: Config, run: RunFolder) -> Trained:
     """Train, evaluate, generate and draw."""
     options = config.run
     engine = make_engine(options.mesh, options.engine, batch_size=config.batch_size)
-    text = find_text(config.data, options.data_dir)
-    data = encode_text(text, config.length, config.vocabulary, config.vocab_size)
+    kind = config.vocabulary, config.vocab_size, config.normalization
+    data = encode_text(find_text(config.data, options.data_dir), config.length, *kind)
     recorded = make_network(config, len(data.vocabulary))
     contents = fingerprint_sources(data.train, data.test)
     run.write_network(recorded, vocabulary=data.vocabulary, data=contents)
@@ -154,11 +156,11 @@ def train(config: Config, run: RunFolder) -> Trained:
         for windows in (data.valid, data.test)
     )
     order = Order(len(data.train), config.batch_size, config.seed)
-    workers = options.stream_workers or 0  # windows overlap: never all at once
     fitted = fit(
         engine.compile(make_train_step(loss_fn, optimizer, schedule), state),
         state,
-        training_batches(data.train, order, engine.mesh, workers),
+        # Windows overlap: never all of them at once.
+        training_batches(data.train, order, engine.mesh, options.stream_workers or 0),
         steps=config.steps,
         batch_size=config.batch_size,
         run=run,
@@ -167,15 +169,16 @@ def train(config: Config, run: RunFolder) -> Trained:
         best="-loss",
         held_out="valid",
     )
-    bits = data.bits_per_character(token_means(test(fitted.state), "loss")["loss"])
-    params = eval_params(fitted.state)
+    bits = data.bits_per_character(token_means(test(fitted.chosen), "loss")["loss"])
+    params = eval_params(fitted.chosen)
     written = data.vocabulary.decode(np.hstack([prompt, write(params, prompt)]))[0]
     run.write_text("sample.txt", written)
     run.say("\n".join(["sample", *written.splitlines()[:12]]))
     windows = data.test.rows(np.arange(min(8, len(data.test))))["tokens"]
     measure = jax.jit(functools.partial(gradients_of_tokens, recorded.network))
     norms = np.asarray(measure(params, windows))
-    facts = {"parameters": size, "width": width, "lags": norms.tolist()}
+    sizes = {"parameters": size, "width": width, "sets": data.sizes}
+    facts = {**sizes, "lags": norms.tolist()}
     run.write_summary({"bits_per_character": bits}, fitted.facts | facts)
     gradient_by_lag(run.path, {config.model: norms})
     return Trained({"bits_per_character": bits}, facts, fitted)
@@ -188,10 +191,11 @@ def compare(config: Config) -> dict[str, float]:
         make_network(part, 99)
     with RunFolder("lm_shakespeare", config, free=DRAW) as run:
         rows = train_all(run, configs, train, "valid/loss")
+        sets = [row.pop("sets") for row in rows]  # all the same
         gradient_by_lag(run.path, {r["name"]: np.array(r.pop("lags")) for r in rows})
         run.say("\n".join(table_lines(rows)))
         metrics = {row["name"]: row["bits_per_character"] for row in rows}
-        return run.finish(metrics, {"models": rows})
+        return run.finish(metrics, {"models": rows, "sets": sets[0]})
 
 
 def make_network(config: Config, vocab_size: int) -> Recorded[TransformerLM | RNNLM]:

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 
 import jax
+import numpy as np
 import tyro
 
 from jaxlab.core.model import from_linen
@@ -22,6 +23,8 @@ from jaxlab.data.text.buckets import bucket_batches
 from jaxlab.data.text.find import EMBEDDED_PAIRS, find_pairs
 from jaxlab.data.text.pairs import encode_pairs
 from jaxlab.data.text.vocabulary import PAD, UNK, VocabularyKind
+from jaxlab.data.text.words import Normalization
+from jaxlab.evals.bucket_collector import make_bucket_collector
 from jaxlab.evals.translations import report_translations
 from jaxlab.losses.tokens import token_cross_entropy, token_sums, weighted_mean
 from jaxlab.models.decode.translation import attention_weights, translate
@@ -29,7 +32,7 @@ from jaxlab.models.recurrent.seq2seq import Attention
 from jaxlab.models.transformer.encoder_decoder import TENSOR_RULES
 from jaxlab.models.translators import TranslatorName, make_translator
 from jaxlab.train.engine import make_engine
-from jaxlab.train.evaluate import make_collector, token_means
+from jaxlab.train.evaluate import token_means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import Schedule, adamw, make_schedule
@@ -51,9 +54,10 @@ class Config:
     vocabulary: VocabularyKind = "char"  # shared by source and target
     vocab_size: Natural = 0  # tokens at most; 0: all
     lowercase: bool = False  # learn and compare in lower case
+    normalization: Normalization = "NFC"  # of all texts; none: as they are written
     batch_multiple: Count = 8  # every batch is a multiple of it, for as many devices
-    max_len: Count = 64  # tokens; longer pairs are not trained on
-    num_buckets: Count = 1  # shapes of batches: more: less padding, more compiling
+    max_len: Count = 64  # tokens; longer pairs are left out, those to test with cut
+    num_buckets: Count = 1  # shapes of batches; more: less padding, more compiling
     width: Count = 128
     depth: Count = 2  # layers of the encoder, and of the decoder
     num_heads: Count = 4
@@ -109,18 +113,14 @@ def main(config: Config) -> dict[str, float]:
     """Train, translate the test set, draw, and return the final metrics."""
     multiple = config.batch_multiple
     engine = make_engine(config.run.mesh, config.run.engine, batch_size=multiple)
-    pairs = find_pairs(
-        config.data,
-        config.run.data_dir,
-        source=config.source,
-        target=config.target,
-        seed=config.seed,
-    )
+    names = {"source": config.source, "target": config.target}
+    pairs = find_pairs(config.data, config.run.data_dir, **names, seed=config.seed)
     data = encode_pairs(
         pairs,
         config.vocabulary,
         config.vocab_size,
         lowercase=config.lowercase,
+        normalization=config.normalization,
         max_len=config.max_len,
         batch_size=config.batch_size,
         num_buckets=config.num_buckets,
@@ -174,14 +174,15 @@ def main(config: Config) -> dict[str, float]:
         return {"tokens": found.best().tokens}
 
     key, ema = jax.random.key(config.seed), config.ema_decay > 0
-    source, target = data.valid.source[:1], data.valid.target[:1]
+    one = data.valid.rows(np.array([0]))
+    inputs = one["source"], one["target"]
     state = init_state(
-        model, optimizer, key, engine.mesh, source, target, rules=TENSOR_RULES, ema=ema
+        model, optimizer, key, engine.mesh, *inputs, rules=TENSOR_RULES, ema=ema
     )
     step = make_train_step(loss_fn, optimizer, schedule, ema_decay=config.ema_decay)
-    jax.eval_shape(search, state, {"source": data.test.source[:1]})  # checks values
-    collect = make_collector(per_pair, data.valid, engine.mesh)
-    decode = make_collector(search, data.test, engine.mesh, batch_size=128)
+    jax.eval_shape(search, state, one)  # wrong values are told before training
+    collect = make_bucket_collector(per_pair, data.valid, engine.mesh)
+    decode = make_bucket_collector(search, data.test, engine.mesh)
     with RunFolder("translate_multi30k", config, free=SEARCH) as run:
         run.write_network(
             recorded,
@@ -202,10 +203,10 @@ def main(config: Config) -> dict[str, float]:
             best="-loss",
             held_out="valid",
         )
-        tokens, params = decode(fitted.state)["tokens"], eval_params(fitted.state)
+        tokens, params = decode(fitted.chosen)["tokens"], eval_params(fitted.chosen)
         look = functools.partial(attention_weights, recorded.network, params)
-        facts, lowercase = fitted.facts, config.lowercase
-        report = report_translations(run, data, tokens, look, facts, lowercase)
+        facts = fitted.facts | {"sets": data.sizes}
+        report = report_translations(run, data, tokens, look, facts, config.lowercase)
         return run.finish(report.scores, report.facts)
 
 

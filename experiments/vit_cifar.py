@@ -40,6 +40,7 @@ from jaxlab.train.step import Context, LossResult, make_train_step
 class Config:
     data: str = "cifar10"  # digits, cifar10, cifar100, mnist, a TFDS set, .npz, folder
     image_size: Natural = 0  # pixels a side to resize to; 0: as stored
+    valid_rate: Rate = 0.1  # share of the training rows that choose; 0: keep the last
     seed: Seed = 0
     steps: Count = 20_000  # updates
     batch_size: Count = 128  # images an update, over all devices
@@ -84,7 +85,12 @@ def main(config: Config) -> dict[str, float]:
     """Train, evaluate, draw, and return the final metrics."""
     options = config.run
     engine = make_engine(options.mesh, options.engine, batch_size=config.batch_size)
-    data = find_images(config.data, options.data_dir, image_size=config.image_size)
+    data = find_images(
+        config.data,
+        options.data_dir,
+        image_size=config.image_size,
+        valid_rate=config.valid_rate,
+    )
     recorded = record(
         ViT,
         num_classes=len(data.class_names),
@@ -118,7 +124,12 @@ def main(config: Config) -> dict[str, float]:
         images, labels = to_unit_range(batch["image"]), batch["label"]
         logits, _ = vit.apply(eval_params(state), state.model_state, images)
         loss, guess = label_cross_entropy(logits, labels), logits.argmax(-1)
-        return {"loss": loss, "accuracy": guess == labels, "prediction": guess}
+        return {
+            "loss": loss,
+            "accuracy": guess == labels,
+            "label": labels,
+            "prediction": guess,
+        }
 
     key, image = jax.random.key(config.seed), np.zeros((1, *data.shape), np.float32)
     ema = config.ema_decay > 0
@@ -129,14 +140,20 @@ def main(config: Config) -> dict[str, float]:
         loss_fn, optimizer, schedule, config.accumulate_steps, config.ema_decay
     )
     order = Order(len(data.train), config.batch_size, config.seed)
-    collect = make_collector(per_example, data.test, engine.mesh)
+    # What cannot be read is told before training.
+    held_out = {
+        name: make_collector(per_example, source, engine.mesh)
+        for name, source in data.held_out.items()
+    }
+    valid = held_out.get("valid")
     with RunFolder("vit_cifar", config) as run:
         run.say(f"ViT of {num_elements(state.params):,} parameters on {data}")
+        run.say(data.layout)
         run.write_network(
             recorded,
             preprocessing={"shape": data.shape, "range": (-1, 1)},
             class_names=data.class_names,
-            data=fingerprint_sources(data.train, data.test),
+            data=fingerprint_sources(data.train, *data.held_out.values()),
         )
         fitted = fit(
             engine.compile(step, state),
@@ -145,21 +162,22 @@ def main(config: Config) -> dict[str, float]:
             steps=config.steps,
             batch_size=config.batch_size,
             run=run,
-            evaluate=lambda state: means(collect(state), "loss", "accuracy"),
+            evaluate=valid and (lambda state: means(valid(state), "loss", "accuracy")),
             eval_every=config.eval_every,
             best="accuracy",
+            held_out="valid",
         )
-        values = collect(fitted.state)
+        values = held_out["test"](fitted.chosen)
         scores = means(values, "loss", "accuracy")
-        run.write_summary(scores, fitted.facts)
+        run.write_summary(scores, fitted.facts | data.facts)
         predictions(
             run.path,
-            data.test.rows(np.arange(len(data.test)))["label"],
+            values["label"],
             values["prediction"],
             lambda chosen: data.test.rows(chosen)["image"],
             data.class_names,
         )
-        return run.finish(scores, fitted.facts)
+        return run.finish(scores, fitted.facts | data.facts)
 
 
 if __name__ == "__main__":

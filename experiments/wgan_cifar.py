@@ -140,6 +140,7 @@ def main(config: Config) -> dict[str, float]:
         report = ImageReport(gan, data, order, features, num_samples=config.num_samples)
         size = num_elements((state.generator.params, state.critic.params))
         run.say(f"{config.model} of {size:,} parameters on {data}, features {features}")
+        run.say(data.layout)
         start = report(state, run.path)
         fitted = fit(
             engine.compile(step, state),

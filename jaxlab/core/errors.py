@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, get_args
 
-__all__ = ["InputError", "check_choice", "local_path", "meant"]
+__all__ = ["InputError", "WriteError", "check_choice", "local_path", "meant"]
 
 
 class InputError(ValueError):
@@ -15,6 +15,10 @@ class InputError(ValueError):
     The message names the value, what is allowed and the way out, in one sentence that
     a command line can print as it is. Bugs raise other exceptions, with a traceback.
     """
+
+
+class WriteError(InputError):
+    """A file could not be written: the disk is full, say. What was there is whole."""
 
 
 def meant(name: str, names: Iterable[str]) -> str:

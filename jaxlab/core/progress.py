@@ -3,16 +3,20 @@
 import html
 import sys
 import time
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
-__all__ = ["Progress", "Speed", "make_progress"]
+__all__ = ["Progress", "Speed", "counted", "make_progress"]
+
+T = TypeVar("T")
 
 _PLAIN_SECONDS = 10.0  # between two plain lines
 _DRAW_SECONDS = 0.5  # between two redraws of a notebook widget
+_QUIET_SECONDS = 2.0  # before a count is told
 
 
 class Speed:
@@ -249,3 +253,24 @@ def make_progress(
     progress = viewer(start, steps, batch_size)
     progress.shown = shown
     return progress
+
+
+def counted(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Give items, and say on stderr how many are done if they take over two seconds.
+
+    Args:
+        items: What takes long.
+        total: Their number.
+        what: What is done with them, such as `reading images`.
+    """
+    is_live = sys.stderr.isatty()
+    every = _DRAW_SECONDS if is_live else _PLAIN_SECONDS
+    due, was_told = time.monotonic() + _QUIET_SECONDS, False
+    for done, item in enumerate(items, 1):
+        yield item
+        if time.monotonic() >= due or (was_told and done == total):
+            due, was_told = time.monotonic() + every, True
+            end = "" if is_live and done < total else "\n"
+            start = "\r" if is_live else ""
+            sys.stderr.write(f"{start}{what}: {done:,} of {total:,}{end}")
+            sys.stderr.flush()

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxlab import trees
 from jaxlab.core.errors import InputError
-from jaxlab.core.pytree import fingerprint
+from jaxlab.core.pytree import fingerprint, fingerprint_text
 from jaxlab.core.recorded import read_fields
 from jaxlab.core.typing import ModelState, Params, PyTree
 from jaxlab.data.text.vocabulary import Vocabulary
@@ -152,7 +152,14 @@ def open_run(
             f"the network of {path} was made by {maker!r}, which is none of "
             f"{', '.join(known)}; give it as makers={{{maker!r}: ...}}"
         )
-    vocabulary = found["vocabulary"] and Vocabulary.load(path / found["vocabulary"])
+    vocabulary = None
+    if found["vocabulary"]:
+        file = path / found["vocabulary"]
+        vocabulary = Vocabulary.load(file)
+        if fingerprint_text(repr(vocabulary)) != found["tokens"]:
+            raise InputError(
+                f"{file} is not what the run was trained with; put it back"
+            )
     return OpenedRun(
         folder=path,
         experiment=experiment,
@@ -160,6 +167,6 @@ def open_run(
         network=network,
         preprocessing=found["preprocessing"],
         class_names=tuple(found["class_names"]),
-        vocabulary=vocabulary or None,
+        vocabulary=vocabulary,
         step=step,
     )

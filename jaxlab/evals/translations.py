@@ -9,6 +9,7 @@ import numpy as np
 from jaxlab.core.typing import Array
 from jaxlab.data.text.pairs import EncodedPairs
 from jaxlab.data.text.vocabulary import BOS, EOS, PAD
+from jaxlab.data.text.words import normalize
 from jaxlab.metrics.scores import text_scores
 from jaxlab.plots.text import attention_maps
 from jaxlab.train.run_folder import RunFolder
@@ -57,6 +58,9 @@ def report_translations(
     """
     texts = data.vocabulary.decode(tokens)
     sources, references = zip(*data.texts.test, strict=True)
+    # What is generated is written in the vocabulary's way; the texts may not be.
+    form = data.vocabulary.normalization
+    references = tuple(normalize(text, form) for text in references)
     scores, signature = text_scores(texts, references, lowercase=lowercase)
     run.write_text(
         "translations.txt", "".join(f"{_one_line(text)}\n" for text in texts)
@@ -71,7 +75,8 @@ def report_translations(
     if signature:
         facts["bleu_signature"] = signature
     run.write_summary(scores, facts)
-    source, target = data.test.source[:_NUM_MAPS], tokens[:_NUM_MAPS]
+    first = np.arange(min(_NUM_MAPS, len(tokens)))
+    source, target = data.test.rows(first)["source"], tokens[first]
     read = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
     weights = look(jnp.asarray(source), jnp.asarray(read))
     if weights is not None:

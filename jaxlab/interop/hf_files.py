@@ -1,9 +1,6 @@
-"""What all readers of Hugging Face weights share: folders, configurations, ties."""
+"""What all readers of Hugging Face weights share: sources, tied weights, filling."""
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -13,15 +10,12 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
+from jaxlab.interop.hf_config import check_types, read_json
 from jaxlab.interop.key_table import Rule, to_params
-from jaxlab.interop.torch_files import read_torch
-from jaxlab.nn.activation import Activation
+from jaxlab.interop.weight_files import Source, existing, file_in, read_weights
 from jaxlab.nn.stack import stack_blocks, unstack_blocks
 
 __all__ = [
-    "ACTIVATIONS",
-    "Source",
-    "check_config",
     "check_fields",
     "fill",
     "fill_language_model",
@@ -30,27 +24,9 @@ __all__ = [
     "new_head",
     "num_rows",
     "read_source",
-    "read_weights",
 ]
 
 Network = TypeVar("Network", bound=nn.Module)
-
-# Weights by key, or a folder or file of them.
-Source = Mapping[str, Any] | str | os.PathLike[str]
-
-# What a folder of weights holds, whole or in shards; the first found counts, as in
-# transformers.
-_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
-
-# Their names of activations to ours.
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
 
 
 def read_source(
@@ -67,112 +43,23 @@ def read_source(
         defaults: What transformers assumes where the configuration says nothing.
 
     Raises:
-        InputError: If a file is missing, or weights come without a configuration.
+        InputError: If a file is missing or damaged, weights come without a
+            configuration, or an entry of it cannot be.
     """
-    if not isinstance(source, Mapping):
-        path = Path(source).expanduser()
-        folder = path.parent if path.is_file() else path
-        if config is None:
-            config = json.loads(_file(folder, "config.json").read_text())
+    name = "the configuration"
+    if not isinstance(source, Mapping) and config is None:
+        path = existing(source)
+        file = file_in(path.parent if path.is_file() else path, "config.json")
+        config, name = read_json(file), str(file)
     weights = read_weights(source)
     if config is None:
         raise InputError(
             "weights alone do not tell the number of heads; pass config, such as "
             "model.config.to_dict()"
         )
-    return weights, {**defaults, **config}
-
-
-def read_weights(source: Source) -> Mapping[str, Any]:
-    """Give weights by key, of a mapping, a file or a folder of files.
-
-    Args:
-        source: Weights by key; a file of torch (`.pth`, `.pt`, `.bin`; read without
-            torch, see `read_torch`), an `.npz` file, or any other, which is to be one
-            of safetensors; or a folder, see `read_source`.
-
-    Raises:
-        InputError: If a file is missing, or cannot be read.
-    """
-    if isinstance(source, Mapping):
-        return source
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise InputError(f"there is no file or folder {path} of weights")
-    return _read_file(path) if path.is_file() else _read_folder(path)
-
-
-def _file(folder: Path, name: str) -> Path:
-    if not (folder / name).is_file():
-        raise InputError(
-            f"there is no {name} in {folder}; give a folder that transformers' "
-            f"model.save_pretrained(folder) wrote"
-        )
-    return folder / name
-
-
-def _read_folder(folder: Path) -> dict[str, np.ndarray]:
-    for name in _FOLDER_FILES:
-        index = folder / f"{name}.index.json"
-        if (folder / name).is_file():
-            return _read_file(folder / name)
-        if index.is_file():
-            shards = set(json.loads(index.read_text())["weight_map"].values())
-            return {
-                key: weight
-                for shard in sorted(shards)
-                for key, weight in _read_file(_file(folder, shard)).items()
-            }
-    return _read_file(_file(folder, _FOLDER_FILES[0]))
-
-
-def _read_file(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix in (".pth", ".pt", ".bin"):
-        return read_torch(path)
-    return _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
-    except Exception as error:  # of many kinds
-        raise InputError(f"{path} cannot be read as npz ({error})") from None
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise InputError(
-            f"reading {path} needs safetensors; run `pip install safetensors`, or pass "
-            f"the weights themselves"
-        ) from error
-    try:
-        return load_file(path)
-    except Exception as error:  # its own kind, which says what is wrong with the file
-        raise InputError(f"{path} cannot be read as safetensors ({error})") from None
-
-
-def check_config(
-    config: Mapping[str, Any], network: str, offered: Mapping[str, Sequence[Any]]
-) -> None:
-    """Refuse a configuration that a network of ours cannot follow.
-
-    Args:
-        config: The complete configuration.
-        network: Name of ours, for the message.
-        offered: What each entry may be.
-
-    Raises:
-        InputError: Naming the entry, its value and what there is.
-    """
-    for name, values in offered.items():
-        if config[name] not in values:
-            raise InputError(
-                f"{name} {config[name]!r} of the configuration is not offered; "
-                f"{network} has {', '.join(map(repr, values))}"
-            )
+    whole = {**defaults, **config}
+    check_types(whole, defaults, name, num_weights=len(weights))
+    return weights, whole
 
 
 def check_fields(

@@ -26,6 +26,7 @@ __all__ = [
     "LINEAR_JOIN",
     "Rule",
     "Transform",
+    "as_array",
     "linear",
     "norm",
     "to_params",
@@ -132,7 +133,7 @@ def to_params(
         if found is None or found[0] not in weights:
             continue
         key, rule = found
-        array, leaf = _as_array(key, weights[key]), wanted[path]
+        array, leaf = as_array(key, weights[key]), wanted[path]
         expected = _source_shape(rule, leaf)
         if array.shape != expected:
             faults["of another shape"].append(f"{key} {array.shape} not {expected}")
@@ -192,7 +193,12 @@ def _source_shape(rule: Rule, leaf: Any) -> tuple[int, ...]:
     return (shape[0] * rule.part[1], *shape[1:]) if rule.part[1] > 1 else shape
 
 
-def _as_array(key: str, weight: Any) -> np.ndarray:
+def as_array(key: str, weight: Any) -> np.ndarray:
+    """Return a weight as an array of NumPy.
+
+    Raises:
+        InputError: If it cannot be one, naming it.
+    """
     try:
         return np.asarray(weight)
     except (TypeError, RuntimeError) as error:  # torch: bfloat16, gradients, a GPU

@@ -49,7 +49,7 @@ class Recurrent(nn.Module):
 
     Attributes:
         width: Of the state and the outputs.
-        cell: `rnn` (Elman, tanh), `gru` or `lstm`.
+        cell: `rnn` (Elman, tanh), `rnn_relu` (Le et al. 2015), `gru` or `lstm`.
         reverse: Whether time runs from the last token to the first; with padding
             behind a row, it starts at that row's own end.
         forget_bias: Start of the bias of an LSTM's forget gate; 1 keeps memory at the
@@ -140,7 +140,7 @@ class RecurrentStack(nn.Module):
     Attributes:
         width: Of the state of each layer and direction.
         depth: Layers.
-        cell: `rnn`, `gru` or `lstm`.
+        cell: `rnn`, `rnn_relu`, `gru` or `lstm`.
         bidirectional: Whether each layer also runs backwards; outputs are then of
             twice the width, forwards first (Schuster & Paliwal 1997).
         dropout_rate: Share of outputs dropped between layers, in [0, 1).

@@ -17,10 +17,10 @@ from jaxlab.core.typing import Array, Bool, Float
 
 __all__ = ["GATES", "Carry", "Cell", "CellWeights", "run_cell", "step_cell"]
 
-Cell: TypeAlias = Literal["rnn", "gru", "lstm"]
+Cell: TypeAlias = Literal["rnn", "rnn_relu", "gru", "lstm"]
 Carry: TypeAlias = tuple[Array, ...]  # hidden state first; an LSTM's cell second
 
-GATES: dict[str, int] = {"rnn": 1, "gru": 3, "lstm": 4}
+GATES: dict[str, int] = {"rnn": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 
 
 class CellWeights(NamedTuple):
@@ -50,6 +50,7 @@ def step_cell(
     $$
     \begin{aligned}
     \text{rnn:}\quad & h = \tanh(Wx + Uh' + b) \\
+    \text{rnn\_relu:}\quad & h = \max(Wx + Uh' + b, 0) \\
     \text{lstm:}\quad & c = \sigma(f) c' + \sigma(i) \tanh(g) \\
     & h = \sigma(o) \tanh(c) \\
     \text{gru:}\quad & h = (1 - z) \tanh(n_x + r\,(Uh' + b_h)) + z h'
@@ -132,6 +133,9 @@ def _advance(
     if cell == "rnn":
         hidden = tanh(from_input + from_hidden)
         return (hidden,), (hidden,)
+    if cell == "rnn_relu":
+        hidden = jax.nn.relu(from_input + from_hidden)
+        return (hidden,), (hidden,)
     if cell == "gru":
         r, z, n = jnp.split(from_input, 3)
         r_hidden, z_hidden, n_hidden = jnp.split(from_hidden, 3)
@@ -156,6 +160,9 @@ def _retreat(
     d_hidden = d_after[0]
     if cell == "rnn":
         sums = [d_hidden * (1 - gates[0] * gates[0])]
+        return sums, sums, (jnp.zeros_like(d_hidden),)
+    if cell == "rnn_relu":
+        sums = [jnp.where(gates[0] > 0, d_hidden, 0)]
         return sums, sums, (jnp.zeros_like(d_hidden),)
     if cell == "gru":
         r, z, n, n_hidden, before = gates

@@ -3,21 +3,108 @@
 import math
 from typing import Any, Literal, TypeAlias, get_args
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.nn.positions import SinusoidLayout, sinusoids
 
-__all__ = ["Positions", "TokenEmbed", "padding_mask"]
+__all__ = [
+    "Positions",
+    "TokenEmbed",
+    "check_numbers",
+    "look_up",
+    "padding_mask",
+    "read_prompts",
+]
 
 Positions: TypeAlias = Literal["interleaved", "halves", "learned", "rotary", "none"]
 
 
-def padding_mask(tokens: Int[Array, "b m"], pad: int) -> Bool[Array, "b 1 1 m"]:
-    """Tell which tokens may be seen: all that are not padding."""
+def padding_mask(tokens: Int[Array, "b m"], pad: int | None) -> Bool[Array, "b 1 1 m"]:
+    """Tell which tokens may be seen: all that are not padding, if there is any."""
+    if pad is None:
+        return jnp.ones((len(tokens), 1, 1, tokens.shape[1]), bool)
     return (tokens != pad)[:, None, None]
+
+
+def check_numbers(numbers: Any, least: int, most: int, name: str, what: str) -> None:
+    """Refuse integers that are out of range, where their values are known.
+
+    Under `jax.jit` they are not, and nothing is checked.
+
+    Args:
+        numbers: An array of integers.
+        least: The smallest that is allowed.
+        most: The largest.
+        name: What one of them is, for the message.
+        what: What the range is, for the message.
+
+    Raises:
+        InputError: Naming the first that is out of range, and its place.
+    """
+    is_known = not isinstance(numbers, jax.core.Tracer)
+    if not is_known or not getattr(numbers, "is_fully_addressable", True):
+        return
+    known = np.asarray(numbers)
+    wrong = np.argwhere((known < least) | (known > most))
+    if len(wrong):
+        place = tuple(wrong[0].tolist())
+        raise InputError(
+            f"{name} {known[place]} at {list(place)} is none of {what}, {least} to "
+            f"{most}"
+        )
+
+
+def look_up(
+    table: Float[Array, "v d"], ids: Int[Array, "*b"], name: str = "token"
+) -> Float[Array, "*b d"]:
+    """Read rows of a table by number.
+
+    A number that the table does not have, negative ones included, is refused where its
+    value is known; inside `jax.jit` its row is NaN, so that no logits look right.
+
+    Args:
+        table: Vectors.
+        ids: Numbers of rows.
+        name: What a number is, for the message.
+
+    Raises:
+        InputError: If a known number is out of range.
+    """
+    check_numbers(ids, 0, len(table) - 1, name, f"the {len(table)} of this network")
+    rows = table.at[ids]
+    return rows.get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+
+def read_prompts(
+    tokens: Int[Array, "b t"], lengths: Int[Array, " b"]
+) -> tuple[Int[Array, "b t"], Int[Array, " b"]]:
+    """Cut prompts at their lengths.
+
+    Args:
+        tokens: Prompts, padded at their ends with anything.
+        lengths: Tokens of each prompt, at least 1.
+
+    Returns:
+        The prompts, with zeros behind them, and the last token of each. Inside
+        `jax.jit` that is -1, whose vector is NaN, where a length is out of range.
+
+    Raises:
+        InputError: If there is no room for a token, or a known length is out of range.
+    """
+    size = tokens.shape[1]
+    if not size:
+        raise InputError("prompts of 0 tokens cannot be gone on with; give at least 1")
+    check_numbers(lengths, 1, size, "prompt length", f"those of rows of {size} tokens")
+    is_right = (lengths >= 1) & (lengths <= size)
+    last = jnp.where(is_right, lengths - 1, 0)
+    ends = jnp.take_along_axis(tokens, last[:, None], axis=1)[:, 0]
+    is_prompt = jnp.arange(size)[None] < lengths[:, None]
+    return jnp.where(is_prompt, tokens, 0), jnp.where(is_right, ends, -1)
 
 
 class TokenEmbed(nn.Module):
@@ -64,13 +151,14 @@ class TokenEmbed(nn.Module):
         """Look tokens up.
 
         Args:
-            tokens: Numbers below `vocab_size`.
+            tokens: Numbers below `vocab_size`; see `look_up`.
             start: Position of the first one of each row; None: 0.
 
         Raises:
-            InputError: If there are more tokens than learned positions.
+            InputError: If there are more tokens than learned positions, or a known
+                token or position is out of range.
         """
-        x = self.embedding.astype(self.dtype)[tokens]
+        x = look_up(self.embedding.astype(self.dtype), tokens)
         if self.scale:
             x = x * math.sqrt(self.width)
         if self.positions == "rotary" or self.positions == "none":
@@ -83,7 +171,7 @@ class TokenEmbed(nn.Module):
                     f"{tokens.shape[1]} tokens are more than the {self.max_len} "
                     "learned positions; cut the sequence, or use a larger max_len"
                 )
-            return x + self.pos_embed[places].astype(self.dtype)
+            return x + look_up(self.pos_embed, places, "position").astype(self.dtype)
         layout: SinusoidLayout = self.positions
         return x + sinusoids(places, self.width, layout).astype(self.dtype)
 

@@ -48,6 +48,7 @@ def places_in_plane(extent: float, side: int) -> np.ndarray:
 
 
 @picture
+@picture
 def keep_stage(folder: pathlib.Path, stage: Stage) -> pathlib.Path:
     """Keep a moment to draw it later, on one process.
 

@@ -5,8 +5,9 @@ Orbax is used here and in `load_params`, and nowhere else.
 
 import contextlib
 import dataclasses
-import logging
 import pathlib
+import re
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, WriteError
 from jaxlab.core.pytree import flat_paths
 from jaxlab.core.typing import PyTree
 from jaxlab.train.checksums import (
@@ -24,6 +25,7 @@ from jaxlab.train.checksums import (
     seal,
     set_aside_damaged,
 )
+from jaxlab.train.quiet import quieten_orbax
 
 __all__ = ["FROZEN", "STATE", "Checkpoints", "read_metadata"]
 
@@ -58,16 +60,26 @@ class Checkpoints:
         Raises:
             InputError: If there are checkpoints, and all of them are damaged.
         """
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells much
-
-        def score(metrics: dict[str, float]) -> float:
-            return metrics["score"]
-
+        quieten_orbax()
         self._folder = folder.absolute()
         self._frozen = self._folder.with_name(FROZEN)
         self._saving = 0
         self.damage = [] if read_only else set_aside_damaged(self._folder)
-        self._manager = ocp.CheckpointManager(
+        try:
+            self._manager = self._open_manager(read_only)
+        except ValueError as error:  # of a damaged score, or Orbax's own notes
+            for step in saved_steps(self._folder):
+                check_whole(self._folder / str(step))
+            raise InputError(
+                f"the checkpoints in {self._folder} cannot be listed ({error}); delete "
+                "the damaged _CHECKPOINT_METADATA in one of them, which is not needed"
+            ) from None
+
+    def _open_manager(self, read_only: bool) -> ocp.CheckpointManager:
+        def score(metrics: dict[str, float]) -> float:
+            return metrics["score"]
+
+        return ocp.CheckpointManager(
             self._folder,
             item_names=(STATE, _META),
             options=ocp.CheckpointManagerOptions(
@@ -105,7 +117,7 @@ class Checkpoints:
             score: How good the state is, larger is better; None if not evaluated.
 
         Raises:
-            InputError: If this or the save before could not be written.
+            WriteError: If this or the save before could not be written.
         """
         if step in self._manager.all_steps():
             return
@@ -117,11 +129,19 @@ class Checkpoints:
         metrics = None if score is None else {"score": float(score)}
         self._saving = step
         with self._telling():
+            self._check_room(state)
             if frozen is not None and not self._frozen.exists():
                 self._save_frozen(frozen)
             saved = self._manager.save(step, args=items, metrics=metrics, force=True)
         if not saved:
             raise RuntimeError(f"Orbax did not save step {step}")
+
+    def _check_room(self, state: PyTree) -> None:
+        """Refuse to begin what cannot end: Orbax tells of a full disk in pages."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._folder).free
+        if needed > free:
+            raise OSError(f"it needs {needed:,} bytes, and {free:,} are free")
 
     def _save_frozen(self, frozen: PyTree) -> None:
         options = ocp.AsyncOptions(
@@ -140,9 +160,9 @@ class Checkpoints:
             if isinstance(error, InputError):
                 raise
             whole = ", ".join(str(step) for step in saved_steps(self._folder)) or "none"
-            raise InputError(
+            raise WriteError(
                 f"the checkpoint of step {self._saving} in {self._folder} could not be "
-                f"written ({_first_line(error)}); whole ones are there of steps: "
+                f"written ({_reason(error)}); whole ones are there of steps: "
                 f"{whole}. Make room or mend the folder, then give the same command "
                 "with its --run-dir to go on from the newest"
             ) from error
@@ -237,7 +257,7 @@ class Checkpoints:
         """Wait until all that was saved lies on disk.
 
         Raises:
-            InputError: If it could not be written.
+            WriteError: If it could not be written.
         """
         with self._telling():
             self._manager.wait_until_finished()
@@ -254,9 +274,10 @@ class Checkpoints:
         self.close()
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+def _reason(error: Exception) -> str:
+    """Shorten what tensorstore tells to the system's own words."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return re.sub(r" \[.*", "", lines[0].rpartition(": ")[2])
 
 
 def _split(state: PyTree) -> tuple[PyTree, PyTree]:

@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import io
 import itertools
+import multiprocessing
+import os
 import re
 import sys
 import threading
@@ -108,7 +110,7 @@ def _told_in_one_line() -> Iterator[None]:
     except Interrupted as stop:
         _fail(str(stop), 128 + stop.signum, kind="")
     except KeyboardInterrupt:
-        _fail("stopped at once; checkpoints that were saved are whole", 130, kind="")
+        _stop_at_once()
 
 
 @contextlib.contextmanager
@@ -126,7 +128,8 @@ def _lost_interrupts_again() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.unraisablehook = earlier
+        if sys.unraisablehook is hook:  # else one that was set over it stays
+            sys.unraisablehook = earlier
 
 
 def parse(
@@ -247,6 +250,16 @@ def _fail(message: str, code: int, kind: str = "error: ") -> NoReturn:
     )
     sys.stderr.write(f"{kind}{shown}\n")
     sys.exit(code)
+
+
+def _stop_at_once() -> NoReturn:
+    """End the process though threads of it still write a checkpoint."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+    sys.stdout.flush()
+    sys.stderr.write("stopped at once; checkpoints that were saved are whole\n")
+    sys.stderr.flush()
+    os._exit(130)  # an ordinary exit waits for the threads
 
 
 def _command(main: Callable[..., Any]) -> str:

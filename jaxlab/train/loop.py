@@ -11,14 +11,14 @@ import jax
 import numpy as np
 
 from jaxlab.core.batch import Rows
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, WriteError
 from jaxlab.core.progress import Progress, make_progress
 from jaxlab.core.pytree import flat_paths
 from jaxlab.core.typing import Batch, Metrics, PyTree
 from jaxlab.plots.curves import learning_curves
 from jaxlab.train.checkpoint import Checkpoints
 from jaxlab.train.interrupts import Interrupted, Interrupts
-from jaxlab.train.run_files import read_metrics
+from jaxlab.train.run_files import read_metrics, write_arrays
 from jaxlab.train.run_folder import RunFolder
 from jaxlab.train.step import Step
 
@@ -352,16 +352,21 @@ class _Loop:
         for _ in range(start, offending):
             state, _ = self.step(state, next(stream))
         folder = self.run.path / f"non_finite_{offending}"
-        with Checkpoints(folder / "checkpoints") as kept:
-            kept.save(offending, state, {"metrics": values})
         name = "batch" if jax.process_count() == 1 else f"batch_{jax.process_index()}"
-        np.savez(folder / f"{name}.npz", **flat_paths(_on_host(next(stream))))
+        kept = f"the state before it and its batch are kept in {folder}"
+        try:
+            with Checkpoints(folder / "checkpoints") as checkpoints:
+                checkpoints.save(offending, state, {"metrics": values})
+            batch = flat_paths(_on_host(next(stream)))
+            write_arrays(folder / f"{name}.npz", batch)
+        except WriteError as error:
+            kept = str(error)
         bad = ", ".join(
             f"{n} is {v}" for n, v in values.items() if not math.isfinite(v)
         )
         raise NonFiniteError(
-            f"{bad} at step {offending}; the state before it and its batch are kept in "
-            f"{folder}. Often a smaller learning rate or clipping helps",
+            f"{bad} at step {offending}; {kept}. Often a smaller learning rate or "
+            "clipping helps",
             offending,
             folder,
         )

@@ -2,12 +2,17 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
-from jaxlab.core.errors import InputError
+import numpy as np
+
+from jaxlab.core.errors import InputError, WriteError
+from jaxlab.core.pytree import fingerprint_text
 
 __all__ = [
     "FORMAT",
@@ -21,7 +26,9 @@ __all__ = [
     "read_config",
     "read_metrics",
     "read_network",
+    "write_arrays",
     "write_bytes",
+    "write_fields",
     "write_json",
     "write_text",
 ]
@@ -46,8 +53,10 @@ def read_config(folder: str | pathlib.Path) -> tuple[str, dict[str, Any]]:
     if found.get("format") != FORMAT:
         raise InputError(
             f"run folder {folder} was made by another version of jaxlab, which this "
-            "one does not open; train again in another --run-dir"
+            f"one does not open ({file.name} has no format {FORMAT}); train again in "
+            "another --run-dir"
         )
+    _check_unchanged(file, found)
     return _field(file, found, "experiment"), _field(file, found, "config")
 
 
@@ -67,6 +76,7 @@ def read_network(folder: str | pathlib.Path) -> dict[str, Any]:
     found = _read_json(file)
     for name in ("maker", "fields", "preprocessing", "class_names", "vocabulary"):
         _field(file, found, name)
+    _check_unchanged(file, found)
     return found
 
 
@@ -84,6 +94,15 @@ def _field(file: pathlib.Path, found: dict[str, Any], name: str) -> Any:
     if name not in found:
         raise _damaged(file, f"it has no {name}")
     return found[name]
+
+
+def _check_unchanged(file: pathlib.Path, found: dict[str, Any]) -> None:
+    if found.pop("checksum", None) != _checksum(found):
+        raise _damaged(file, "it is not what was written")
+
+
+def _checksum(fields: Mapping[str, Any]) -> str:
+    return fingerprint_text(json.dumps(fields, sort_keys=True))
 
 
 def _damaged(file: pathlib.Path, why: str) -> InputError:
@@ -183,7 +202,7 @@ def write_bytes(file: pathlib.Path, content: bytes) -> None:
     """Replace a file at once, so that a kill leaves the old or the new one.
 
     Raises:
-        InputError: If it cannot be written, on a full disk say; the old one is whole.
+        WriteError: If it cannot be written, on a full disk say; the old one is whole.
     """
     part = file.with_suffix(file.suffix + ".part")
     try:
@@ -198,12 +217,24 @@ def write_bytes(file: pathlib.Path, content: bytes) -> None:
         raise not_written(file, error) from None
 
 
-def not_written(path: pathlib.Path, error: OSError) -> InputError:
+def not_written(path: pathlib.Path, error: OSError) -> WriteError:
     """Return what to raise where a file of a run could not be written."""
-    return InputError(
+    return WriteError(
         f"{path} could not be written ({error.strerror or error}); make room or "
         "mend the folder, then give the same command with its --run-dir to go on"
     )
+
+
+def write_arrays(file: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Replace an `.npz` file by arrays, see `write_bytes`."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    write_bytes(file, content.getvalue())
+
+
+def write_fields(file: pathlib.Path, fields: Mapping[str, Any]) -> None:
+    """Replace a file by JSON fields and their checksum, see `write_bytes`."""
+    write_json(file, {**fields, "checksum": _checksum(fields)})
 
 
 def write_json(file: pathlib.Path, data: Any) -> None:

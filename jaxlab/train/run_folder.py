@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import jax
 
 from jaxlab.core.distributed import is_main_process
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, WriteError
 from jaxlab.core.pytree import fingerprint_text
 from jaxlab.core.ranges import check_fields
 from jaxlab.core.recorded import Recorded
@@ -35,6 +35,7 @@ from jaxlab.train.run_files import (
     not_written,
     read_config,
     read_network,
+    write_fields,
     write_json,
     write_text,
 )
@@ -127,7 +128,7 @@ class RunFolder:
                 )
         elif self._is_main:
             whole = {"format": FORMAT, "experiment": self.experiment, "config": wanted}
-            write_json(file, whole)
+            write_fields(file, whole)
 
     def write_network(
         self,
@@ -171,7 +172,7 @@ class RunFolder:
         elif self._is_main:
             if vocabulary is not None:
                 vocabulary.save(self.path / VOCABULARY_FILE)
-            write_json(file, wanted)
+            write_fields(file, wanted)
 
     def resume(self, step: int, seconds: float = 0.0) -> None:
         """Go on after a step: drop the rows of later ones, which will be made again.
@@ -282,7 +283,7 @@ class RunFolder:
                 when it has its name, and otherwise ignored.
 
         Raises:
-            InputError: If the last checkpoint could not be written.
+            WriteError: If the last checkpoint could not be written.
         """
         with contextlib.ExitStack() as stack:  # each is closed whatever the others do
             stack.callback(self._folder.release)
@@ -306,7 +307,8 @@ class RunFolder:
         except InputError:
             if error is None:
                 raise  # else what came first is told
-        if isinstance(error, InputError) and self._folder.is_new and self._is_main:
+        is_refused = isinstance(error, InputError) and not isinstance(error, WriteError)
+        if is_refused and self._folder.is_new and self._is_main:
             self._remove_unused()
 
     def _remove_unused(self) -> None:

@@ -8,8 +8,8 @@ import pytest
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
+from jaxlab.interop.hf_config import check_config
 from jaxlab.interop.hf_files import (
-    check_config,
     check_fields,
     looped,
     merge_tied,
@@ -17,6 +17,7 @@ from jaxlab.interop.hf_files import (
     read_source,
 )
 from jaxlab.nn.stack import Stack, stack_blocks
+from tests.safetensors_writer import entries, write
 
 WEIGHTS = {"a": np.arange(3, dtype=np.float32), "b": np.ones((2, 2), np.float32)}
 
@@ -28,11 +29,10 @@ def test_what_the_configuration_says_comes_before_what_is_assumed(tmp_path):
 
 
 def test_a_folder_is_read_whole_or_in_shards(tmp_path):
-    save_file = pytest.importorskip("safetensors.numpy").save_file
     (tmp_path / "config.json").write_text(json.dumps({"depth": 3}))
     shards = {f"model-{k}.safetensors": k for k in WEIGHTS}
     for name, key in shards.items():
-        save_file({key: WEIGHTS[key]}, tmp_path / name)
+        write(tmp_path / name, *entries({key: WEIGHTS[key]}))
     index = {"weight_map": {key: name for name, key in shards.items()}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     weights, config = read_source(str(tmp_path), None, {})
@@ -40,7 +40,7 @@ def test_a_folder_is_read_whole_or_in_shards(tmp_path):
     assert weights.keys() == WEIGHTS.keys()
     jax.tree.map(np.testing.assert_array_equal, weights, WEIGHTS)
     # A whole file comes before shards, as in transformers.
-    save_file({"c": WEIGHTS["a"]}, tmp_path / "model.safetensors")
+    write(tmp_path / "model.safetensors", *entries({"c": WEIGHTS["a"]}))
     weights, config = read_source(tmp_path, {"depth": 4}, {})
     assert (list(weights), config) == (["c"], {"depth": 4})
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.interop.hf_files import read_weights
 from jaxlab.interop.torch_files import read_torch
+from jaxlab.interop.weight_files import read_weights
+from tests.damage import check_reader
 
 
 @pytest.fixture(params=[True, False], ids=["zip", "legacy"])
@@ -204,3 +205,27 @@ def test_npz_files_hold_weights_too(tmp_path):
     (tmp_path / "weights.npz").write_bytes(b"PK broken")
     with pytest.raises(InputError, match=r"weights\.npz cannot be read as npz"):
         read_weights(tmp_path / "weights.npz")
+
+
+@pytest.mark.fuzz
+def test_damaged_files_are_refused_or_read_right(tmp_path):
+    path = write_zip(tmp_path / "weights.bin", tensor_program())
+
+    def is_right(found):
+        return list(found) == ["a"] and np.array_equal(found["a"], np.zeros((2, 2)))
+
+    assert check_reader(read_torch, path, is_right) > 5
+
+
+@pytest.mark.fuzz
+@pytest.mark.peer
+def test_damaged_files_of_the_old_format_are_refused_or_read_as_tensors(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "weights.bin"
+    tensors = {"a": torch.ones(3, 4), "b": torch.arange(5)}
+    torch.save(tensors, path, _use_new_zipfile_serialization=False)
+
+    def is_right(found):  # no checksum guards the numbers and names of this format
+        return all(isinstance(array, np.ndarray) for array in found.values())
+
+    assert check_reader(read_torch, path, is_right) > 5

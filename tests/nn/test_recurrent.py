@@ -79,6 +79,8 @@ def numpy_step(cell, weights, x, carry):
     products = np.split(hidden @ hidden_kernel, GATES[cell])
     if cell == "rnn":
         return (np.tanh(gates[0] + products[0]),)
+    if cell == "rnn_relu":
+        return (np.maximum(gates[0] + products[0], 0),)
     if cell == "gru":
         r, z = (sigmoid(gates[k] + products[k]) for k in (0, 1))
         n = np.tanh(gates[2] + r * (products[2] + hidden_bias))

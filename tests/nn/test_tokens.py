@@ -7,7 +7,7 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.nn.positions import sinusoids
-from jaxlab.nn.tokens import TokenEmbed, padding_mask
+from jaxlab.nn.tokens import TokenEmbed, look_up, padding_mask, read_prompts
 from tests.jitted import jitted_apply, jitted_init
 
 # Sums of a few float32 products, in another order.
@@ -113,3 +113,48 @@ def test_more_tokens_than_learned_positions_are_refused(key, tokens):
         jitted_init(
             TokenEmbed(7, 6, "learned", max_len=3), jax.random.clone(key), tokens
         )
+
+
+@pytest.mark.parametrize("wrong", [-1, -7, 7, 2**31 - 1])
+def test_a_row_that_a_table_lacks_is_refused_or_nan(table, wrong):
+    ids = np.array([[0, 6], [3, wrong]])
+    with pytest.raises(InputError, match=rf"^token {wrong} at \[1, 1\] .* 0 to 6$"):
+        look_up(table, jnp.asarray(ids))
+    rows, slope = jax.jit(jax.value_and_grad(lambda t, i: look_up(t, i)[0].sum()))(
+        table, jnp.asarray(ids)
+    )
+    assert rows == table[0].sum() + table[6].sum()
+    np.testing.assert_array_equal(slope, np.eye(7)[[0, 6]].sum(0)[:, None] + 0 * table)
+    got = np.asarray(jax.jit(look_up)(table, jnp.asarray(ids)))
+    assert np.isnan(got[1, 1]).all()
+    np.testing.assert_array_equal(got[[0, 0, 1], [0, 1, 0]], table[np.array([0, 6, 3])])
+
+
+def test_positions_that_were_not_learned_are_refused_or_nan(tokens, table):
+    embed = TokenEmbed(7, 6, "learned", max_len=5)
+    variables = {"params": {"embedding": table, "pos_embed": jnp.ones((5, 6))}}
+    with pytest.raises(InputError, match=r"position 5 at \[1, 3\]"):
+        embed.apply(variables, tokens, jnp.array([1, 2]))
+    got = np.isnan(jitted_apply(embed, variables, tokens, jnp.array([1, 2])))
+    assert got[1, 3].all()
+    assert got.sum() == 6
+
+
+def test_prompts_end_where_their_lengths_say(tokens):
+    prompts, last = jax.jit(read_prompts)(tokens, jnp.array([3, 1]))
+    np.testing.assert_array_equal(prompts, [[1, 5, 5, 0], [6, 0, 0, 0]])
+    np.testing.assert_array_equal(last, [5, 6])
+    for wrong in (0, 5, -1):
+        with pytest.raises(
+            InputError, match=rf"prompt length {wrong} at \[1\] .* 1 to"
+        ):
+            read_prompts(tokens, jnp.array([1, wrong]))
+        _, last = jax.jit(read_prompts)(tokens, jnp.array([1, wrong]))
+        np.testing.assert_array_equal(last, [1, -1])
+    with pytest.raises(InputError, match="prompts of 0 tokens"):
+        read_prompts(tokens[:, :0], jnp.array([0, 0]))
+
+
+def test_without_padding_all_is_visible(tokens):
+    assert padding_mask(tokens, None).all()
+    assert padding_mask(tokens, None).shape == (2, 1, 1, 4)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import gc
+import os
 import re
+import sys
 import time
 from typing import Literal
 
@@ -105,6 +107,8 @@ def test_help_names_every_flag_its_default_and_meaning(capsys):
     ],
 )
 def test_what_ends_a_run_is_told_in_one_line(capsys, monkeypatch, error, code, message):
+    monkeypatch.setattr(os, "_exit", sys.exit)  # else the tests end here as well
+
     def main(config):
         raise error
 
@@ -146,6 +150,8 @@ def test_a_value_that_cannot_be_is_told_before_anything_begins(
 
 
 def test_a_stop_that_a_callback_from_c_drops_is_not_lost(capsys, monkeypatch):
+    monkeypatch.setattr(os, "_exit", sys.exit)  # else the tests end here as well
+
     def main(config):
         gc.callbacks.append(stopped)
         gc.collect()

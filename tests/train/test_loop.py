@@ -127,6 +127,25 @@ def test_a_run_lost_between_checkpoints_is_computed_again(problem, open_run, sam
     assert rows == without_time(read_metrics(whole.path))
 
 
+def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
+    problem, open_run, same, capsys
+):
+    whole = open_run("whole", log_every=2)
+    expected = train(problem, whole)
+    run = open_run("damaged", log_every=2, save_every=3)
+    with pytest.raises(Interrupted):
+        train(problem, run, batches=interrupting(problem, 6))
+    run.close()
+    for file in (run.path / "checkpoints/7/state/d").iterdir():
+        file.write_bytes(file.read_bytes()[:-1])
+    run = open_run("damaged", log_every=2, save_every=3)
+    assert "checkpoints/7 is damaged" in capsys.readouterr().out
+    assert run.checkpoints.latest_step() == 6
+    assert same(train(problem, run), expected)
+    rows = without_time(read_metrics(run.path))
+    assert rows == without_time(read_metrics(whole.path))
+
+
 def test_a_finished_run_is_not_run_again(problem, open_run, same):
     run = open_run()
     expected = train(problem, run)
@@ -180,6 +199,27 @@ def test_evaluation_marks_the_best_checkpoint(problem, open_run):
     assert run.checkpoints.best_step() == 4
     rows = [row["test/loss"] for row in read_metrics(run.path) if "test/loss" in row]
     assert rows == [3.0, 1.0, 2.0]
+
+
+def test_the_state_of_the_best_checkpoint_is_chosen(problem, open_run, same):
+    states, scores = [], iter([3.0, 1.0, 2.0])
+
+    def evaluate(state):
+        states.append(jax.tree.map(lambda leaf: leaf.copy(), state))
+        return {"loss": next(scores)}
+
+    options = {"steps": 6, "evaluate": evaluate, "eval_every": 2, "held_out": "valid"}
+    found = fitted(problem, open_run(), best="-loss", **options)
+    assert (found.chosen_step, found.chosen_by) == (4, "valid/loss")
+    assert same(found.chosen, states[1])
+    assert same(found.state, states[2])
+    assert found.facts["chosen_step"] == 4
+
+
+def test_without_a_measure_the_last_state_is_chosen(problem, open_run, same):
+    found = fitted(problem, open_run())
+    assert (found.chosen_step, found.chosen_by) == (10, "last")
+    assert found.chosen is found.state
 
 
 def test_without_an_interval_only_the_end_is_evaluated(problem, open_run):

@@ -1,15 +1,22 @@
 """A run folder holds one run, and nothing in it is lost."""
 
 import dataclasses
+import errno
 import json
+import os
 import pathlib
+import shutil
+import signal
 from typing import NamedTuple
 
 import pytest
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, WriteError
 from jaxlab.core.recorded import record
 from jaxlab.data.text.vocabulary import Vocabulary, train_vocabulary
+from jaxlab.train import checkpoint
+from jaxlab.train.claimed_folder import ClaimedFolder
+from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.run_files import read_metrics, read_network
 from jaxlab.train.run_folder import RunFolder
 from jaxlab.train.run_options import RunOptions
@@ -33,6 +40,7 @@ class Nameless:
 def test_a_new_folder_holds_the_configuration_without_the_run_options(open_run):
     run = open_run()
     saved = json.loads((run.path / "config.json").read_text())
+    assert len(saved.pop("checksum")) == 16
     assert saved == {
         "format": 3,
         "experiment": "regression",
@@ -68,10 +76,9 @@ def test_a_folder_of_something_else_is_refused(open_run, tmp_path):
 def test_a_folder_of_another_experiment_is_refused(open_run):
     run = open_run()
     run.close()
-    config = run.path / "config.json"
-    config.write_text(config.read_text().replace("regression", "vit_cifar"))
-    with pytest.raises(InputError, match="belongs to vit_cifar, not regression"):
-        open_run()
+    options = RunOptions(run_dir=str(run.path))
+    with pytest.raises(InputError, match="belongs to regression, not vit_cifar"):
+        RunFolder("vit_cifar", Nameless(options))
 
 
 def test_without_a_name_folders_are_named_by_time(tmp_path, monkeypatch):
@@ -97,13 +104,20 @@ def test_rows_after_the_checkpoint_are_dropped_on_resume(open_run):
     assert rows == [(10, 1.0), (20, 2.0), (30, 9.0)]
 
 
-def test_metrics_reach_tensorboard(open_run):
+def test_a_damaged_row_costs_no_row_after_it(open_run, capsys):
     run = open_run()
-    run.log(10, {"train/loss": 1.5})
+    for step in (10, 20, 30, 40):
+        run.log(step, {"train/loss": step / 10})
     run.close()
-    events = list((run.path / "tensorboard").iterdir())
-    assert len(events) == 1
-    assert b"train/loss" in events[0].read_bytes()
+    file = run.path / "metrics.jsonl"
+    whole = file.read_text()
+    damaged = whole.replace('"step": 20', '"st\x00p": 20') + '{"step": 50, "tr'
+    file.write_text(damaged)
+    run = open_run()
+    run.resume(30)
+    assert [row["step"] for row in read_metrics(run.path)] == [10, 30]
+    assert (run.path / "metrics.damaged.jsonl").read_text() == damaged
+    assert "1 damaged rows of" in capsys.readouterr().out
 
 
 def test_the_summary_tells_what_ran_where_and_with_what_result(open_run, capsys):
@@ -171,6 +185,123 @@ def test_a_folder_whose_first_write_was_cut_off_is_usable(open_run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json.part").write_text("{")
     open_run()
+
+
+def refuse(run):
+    with pytest.raises(InputError, match="not a readable image"), run:
+        raise InputError("a.png: not a readable image")
+
+
+def test_a_value_that_is_refused_later_costs_no_checkpoint(open_run, problem):
+    run = open_run()
+    run.checkpoints.save(0, problem.state(), {})
+    run.checkpoints.save(7, problem.state(), {})
+    refuse(run)
+    assert (run.path / "checkpoints/7/state").is_dir()
+    assert (run.path / "config.json").exists()
+
+
+def test_a_folder_that_was_there_stays_and_is_empty_again(open_run, problem, tmp_path):
+    (tmp_path / "run").mkdir()
+    run = open_run()
+    run.checkpoints.save(0, problem.state(), {})
+    refuse(run)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_link_to_a_folder_stays(open_run, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    refuse(open_run())
+    assert (tmp_path / "run").is_symlink()
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_a_link_that_leads_nowhere_is_told(open_run, tmp_path):
+    (tmp_path / "run").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"it is a link to .*gone, which is not"):
+        open_run()
+
+
+def test_what_another_put_into_a_refused_folder_stays(open_run):
+    run = open_run()
+    (run.path / "notes.txt").write_text("think of weight decay")
+    refuse(run)
+    assert [file.name for file in run.path.iterdir()] == ["notes.txt"]
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Both see that no folder has the name; the second one meets it when it makes it.
+    monkeypatch.setattr(pathlib.Path, "exists", lambda path, **options: False)
+    folders = [ClaimedFolder("", tmp_path / "runs") for _ in range(3)]
+    for folder in folders:
+        folder.release()
+    assert len({folder.path for folder in folders}) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [(KeyboardInterrupt(), False), (Interrupted("", signal.SIGINT), True)],
+)
+def test_only_who_asked_once_waits_for_a_checkpoint(
+    open_run, monkeypatch, error, waits
+):
+    run, waited = open_run(), []
+    close = run.checkpoints.close
+    monkeypatch.setattr(run.checkpoints, "close", lambda: waited.append(close()))
+    with pytest.raises(KeyboardInterrupt), run:
+        raise error
+    assert bool(waited) == waits
+    open_run()  # it is free in both cases
+
+
+def test_a_full_disk_is_told_in_a_line_and_lets_the_folder_go(
+    open_run, problem, monkeypatch
+):
+    run = open_run()
+    run.checkpoints.save(0, problem.state(), {})
+    run.checkpoints.wait()
+
+    def full(folder):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint, "seal", full)
+    run.checkpoints.save(3, problem.state(), {})
+    with pytest.raises(WriteError, match=r"step 3 .*No space left.* of steps: 0\."):
+        run.close()
+    monkeypatch.undo()
+    assert open_run().checkpoints.latest_step() == 0
+
+
+def test_a_checkpoint_without_room_is_not_begun(open_run, problem, monkeypatch):
+    run = open_run()
+    usage = lambda folder: shutil._ntuple_diskusage(10**6, 10**6, 100)  # noqa: E731
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with pytest.raises(WriteError, match=r"it needs [\d,]+ bytes, and 100 are free"):
+        run.checkpoints.save(3, problem.state(), {})
+
+
+@pytest.mark.parametrize("name", ["summary.json", "sample.txt"])
+def test_a_file_that_cannot_be_written_leaves_the_old_one(open_run, monkeypatch, name):
+    run = open_run()
+    run.write_text(name, "old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WriteError, match=f"{name} could not be written .No space left"):
+        run.write_text(name, "new")
+    assert (run.path / name).read_text() == "old"
+    assert not list(run.path.glob("*.part"))
+
+
+def test_rows_that_cannot_be_written_are_told(open_run):
+    run = open_run()
+    (run.path / "metrics.jsonl").mkdir()
+    with pytest.raises(WriteError, match=r"metrics\.jsonl could not be written"):
+        run.log(1, {"train/loss": 1.0})
 
 
 def test_runs_below_a_refused_one_are_kept(open_run):

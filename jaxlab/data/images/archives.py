@@ -16,7 +16,7 @@ import numpy as np
 from jaxlab.core.errors import InputError
 from jaxlab.data.array_files import cached_arrays
 from jaxlab.data.download import download
-from jaxlab.data.images.image_set import ArraySource, ImageData
+from jaxlab.data.images.image_set import ArraySource, ImageSplits
 
 __all__ = ["ARCHIVES", "Archive", "archive_images"]
 
@@ -38,7 +38,7 @@ class Archive:
     read: Callable[[list[pathlib.Path]], Arrays]
 
 
-def archive_images(name: str, data_dir: pathlib.Path) -> ImageData:
+def archive_images(name: str, data_dir: pathlib.Path) -> ImageSplits:
     """Read a set from its archive in `data_dir`, downloading it if need be.
 
     Args:
@@ -59,7 +59,7 @@ def archive_images(name: str, data_dir: pathlib.Path) -> ImageData:
     train = ArraySource(arrays["x_train"], arrays["y_train"])
     test = ArraySource(arrays["x_test"], arrays["y_test"])
     names = tuple(map(str, arrays["class_names"]))
-    return ImageData(name, train, test, names, train.image.shape[1:])
+    return ImageSplits(name, train, None, test, names, train.image.shape[1:])
 
 
 def _find(

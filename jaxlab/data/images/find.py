@@ -6,23 +6,32 @@ from jaxlab.core.errors import InputError, local_path, meant
 from jaxlab.data.batches import Source
 from jaxlab.data.download import data_folder
 from jaxlab.data.images.decode import resize_images
-from jaxlab.data.images.image_set import ArraySource, ImageData
+from jaxlab.data.images.image_set import ArraySource, ImageData, ImageSplits
+from jaxlab.data.images.splits import divide
 
 __all__ = ["find_images"]
 
 
-def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageData:
+def find_images(
+    name: str, data_dir: str = "", *, image_size: int = 0, valid_rate: float = 0.0
+) -> ImageData:
     """Find an image set; never another one in its stead.
+
+    A split that the set names (`train`, `valid`, `test`, see `splits`) is taken as it
+    is; what it does not name is cut from the others, see `divide`.
 
     Args:
         name: `digits` (ships with scikit-learn, always there); `cifar10`, `cifar100`,
             `mnist` or any TFDS image set with labels (`NAME` or `NAME/CONFIG`); a path
-            to an `.npz` file; a path to a folder of images with one folder a class.
+            to an `.npz` file; a path to a folder of images with one folder a class,
+            see `image_folders`.
             Of a set and a folder of one name the set counts: write `./NAME`.
         data_dir: Folder of TFDS sets and archives; empty: `$TFDS_DATA_DIR`, or TFDS's
             own.
         image_size: Resize images to this many pixels a side (shorter side scaled, then
             centre cropped); 0: as they are.
+        valid_rate: Share of the training rows to choose a checkpoint by, where the set
+            names no validation split; 0: nothing is chosen, and all rows trained on.
 
     Returns:
         The data, with every image uint8.
@@ -35,6 +44,10 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
         raise InputError(
             f"image_size {image_size} must be 0 (as stored) or more pixels"
         )
+    return divide(_find(name, data_dir, image_size), valid_rate)
+
+
+def _find(name: str, data_dir: str, image_size: int) -> ImageSplits:
     # Each source brings libraries of its own, loaded only when asked for.
     if name == "digits":
         from jaxlab.data.images.local_images import digits
@@ -55,7 +68,7 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
     if name in ARCHIVES:
         return _resized(archive_images(name, folder), image_size)
     if path.is_dir():
-        from jaxlab.data.images.local_images import folder_images
+        from jaxlab.data.images.image_folders import folder_images
 
         return folder_images(path, image_size)
     close = meant(name, ("digits", "mnist", *ARCHIVES))
@@ -67,16 +80,19 @@ def find_images(name: str, data_dir: str = "", *, image_size: int = 0) -> ImageD
     )
 
 
-def _resized(data: ImageData, size: int) -> ImageData:
+def _resized(found: ImageSplits, size: int) -> ImageSplits:
     """Resize sets that come as arrays."""
-    if not size or data.shape[:2] == (size, size):
-        return data
+    if not size or found.shape[:2] == (size, size):
+        return found
 
     def resize(source: Source) -> ArraySource:
         assert isinstance(source, ArraySource)
         return ArraySource(resize_images(source.image, size), source.label)
 
-    shape = (size, size, data.shape[2])
     return dataclasses.replace(
-        data, train=resize(data.train), test=resize(data.test), shape=shape
+        found,
+        train=resize(found.train),
+        valid=None if found.valid is None else resize(found.valid),
+        test=None if found.test is None else resize(found.test),
+        shape=(size, size, found.shape[2]),
     )

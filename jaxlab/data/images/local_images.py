@@ -1,6 +1,5 @@
 """Image sets that need no network: digits, npz files, folders of images."""
 
-import dataclasses
 import gzip
 import importlib.util
 import pathlib
@@ -9,15 +8,16 @@ import numpy as np
 
 from jaxlab.core.errors import InputError
 from jaxlab.data.array_files import read_npz
-from jaxlab.data.images.decode import decode_image
-from jaxlab.data.images.image_set import ArraySource, ImageData
+from jaxlab.data.images.image_set import ArraySource, ImageSplits
+from jaxlab.data.images.splits import SPLIT_NAMES
 
-__all__ = ["FolderSource", "digits", "folder_images", "npz_images"]
+__all__ = ["digits", "npz_images"]
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_CHANNELS = (1, 3, 4)
+_MOST_TOLD = 5  # classes in one message
 
 
-def digits() -> ImageData:
+def digits() -> ImageSplits:
     """Give scikit-learn's 1797 handwritten digits, 8 x 8 pixels, one channel.
 
     Every fifth is held out: 1438 to learn from, 359 to test.
@@ -29,9 +29,10 @@ def digits() -> ImageData:
     pixels = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     labels = table[:, -1].astype(np.int32)
     is_test = np.arange(len(labels)) % 5 == 4
-    return ImageData(
+    return ImageSplits(
         "digits",
         ArraySource(pixels[~is_test], labels[~is_test]),
+        None,
         ArraySource(pixels[is_test], labels[is_test]),
         tuple("0123456789"),
         (8, 8, 1),
@@ -53,146 +54,107 @@ def _digits_table() -> np.ndarray:
     return np.column_stack([images, labels]).astype(np.uint8)
 
 
-def npz_images(path: pathlib.Path) -> ImageData:
+def npz_images(path: pathlib.Path) -> ImageSplits:
     """Read an `.npz` file with `x_train, y_train, x_test, y_test`.
 
-    MedMNIST's names (`train_images, train_labels, ...`) are understood too.
+    And perhaps `x_valid, y_valid`, which may stand for the test, too. Other names of
+    the splits (`x_val`) and MedMNIST's (`train_images, train_labels, ...`) are
+    understood.
 
     Raises:
-        InputError: If the file or an array is missing or has the wrong type or shape.
+        InputError: If the file or an array is missing or has the wrong type or shape,
+            or labels do not number the classes.
     """
     if not path.is_file():
         raise InputError(f"data {path}: no such file")
     arrays = read_npz(path)
-    sources = {}
-    for split in ("train", "test"):
-        image = arrays.get(f"x_{split}", arrays.get(f"{split}_images"))
-        label = arrays.get(f"y_{split}", arrays.get(f"{split}_labels"))
-        if image is None or label is None:
-            raise InputError(
-                f"data {path} holds {', '.join(sorted(arrays))}; it must hold x_train, "
-                "y_train, x_test and y_test"
-            )
-        sources[split] = _checked(image, label.reshape(-1), f"{path} ({split})")
-    train, test = sources["train"], sources["test"]
-    if train.image.shape[1:] != test.image.shape[1:]:
+    found = {kind: _split(arrays, kind, path) for kind in SPLIT_NAMES}
+    train, valid, test = found["train"], found["valid"], found["test"]
+    if train is None or (valid is None and test is None):
         raise InputError(
-            f"data {path}: train images are {train.image.shape[1:]}, test images "
-            f"{test.image.shape[1:]}; they must agree"
+            f"data {path} holds {', '.join(sorted(arrays))}; it must hold x_train, "
+            "y_train, x_test and y_test"
         )
-    count = int(max(train.label.max(), test.label.max())) + 1
+    count = _num_classes(train.label, f"{path} (train)")
+    for kind, source in (("valid", valid), ("test", test)):
+        if source is None:
+            continue
+        if train.image.shape[1:] != source.image.shape[1:]:
+            raise InputError(
+                f"data {path}: train images are {train.image.shape[1:]}, {kind} images "
+                f"{source.image.shape[1:]}; they must agree"
+            )
+        if source.label.max() >= count:
+            raise InputError(
+                f"data {path} ({kind}): label {source.label.max()} is of a class "
+                f"without images to train on, which has labels 0 to {count - 1}"
+            )
     names = tuple(map(str, range(count)))
-    return ImageData(str(path), train, test, names, train.image.shape[1:])
+    shape = train.image.shape[1:]
+    return ImageSplits(str(path), train, valid, test, names, shape)
+
+
+def _split(
+    arrays: dict[str, np.ndarray], kind: str, path: pathlib.Path
+) -> ArraySource | None:
+    """Find the images and labels of a split, if the file has both."""
+    pairs = [
+        pair
+        for name in SPLIT_NAMES[kind]
+        for pair in (
+            (f"x_{name}", f"y_{name}"),
+            (f"{name}_images", f"{name}_labels"),
+        )
+        if any(array in arrays for array in pair)
+    ]
+    if not pairs:
+        return None
+    if len(pairs) > 1 or not all(array in arrays for array in pairs[0]):
+        images, labels = pairs[0]
+        raise InputError(
+            f"data {path} holds {', '.join(sorted(arrays))}; it must hold x_train, "
+            f"y_train, x_test and y_test, and for {kind} {images} and {labels} alone"
+        )
+    image, label = (arrays[array] for array in pairs[0])
+    return _checked(image, label.reshape(-1), f"{path} ({kind})")
 
 
 def _checked(image: np.ndarray, label: np.ndarray, where: str) -> ArraySource:
     if image.ndim == 3:
         image = image[..., None]
-    if image.dtype != np.uint8 or image.ndim != 4 or not len(image):
+    if image.dtype != np.uint8 or image.ndim != 4 or not image.size:
         raise InputError(
             f"data {where}: images are {image.dtype} {image.shape}; they must be uint8 "
-            "(0 to 255) of shape (n, rows, columns) or (n, rows, columns, channels)"
+            "(0 to 255; of floats in [0, 1] make (255 * x).round().astype('uint8')) of "
+            "shape (n, rows, columns) or (n, rows, columns, channels)"
+        )
+    if image.shape[3] not in _CHANNELS:
+        raise InputError(
+            f"data {where}: images are {image.shape}, which would have "
+            f"{image.shape[3]} channels; they must have 1, 3 or 4, last: of (n, "
+            "channels, rows, columns) make x.transpose(0, 2, 3, 1)"
         )
     if label.dtype.kind not in "iu" or len(label) != len(image) or label.min() < 0:
         raise InputError(
             f"data {where}: labels are {label.dtype} {label.shape} for {len(image)} "
-            "images; they must be class numbers from 0, one an image"
+            "images; they must be class numbers from 0, one an image, as y.astype(int) "
+            "makes of floats"
         )
+    if label.max() > np.iinfo(np.int32).max:
+        raise InputError(f"data {where}: label {label.max()} is no class number")
     return ArraySource(image, label.astype(np.int32))
 
 
-@dataclasses.dataclass(frozen=True)
-class FolderSource:
-    """Image files, decoded when they are asked for."""
-
-    paths: tuple[str, ...]
-    labels: tuple[int, ...]
-    size: int
-    shape: tuple[int, int, int]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        images = [self._image(self.paths[i]) for i in index]
-        labels = [self.labels[i] for i in index]
-        return {"image": np.stack(images), "label": np.array(labels, np.int32)}
-
-    def _image(self, path: str) -> np.ndarray:
-        # A set of grey images does not take the colour from one that is not.
-        image = _read_image(path, self.size, 3 if self.shape[2] == 3 else 0)
-        if image.shape != self.shape:
-            raise InputError(
-                f"image {path} is {image.shape}, the first one {self.shape}; give "
-                "--image-size to bring all to one size"
-            )
-        return image
-
-
-def _read_image(path: str, size: int, channels: int = 0) -> np.ndarray:
-    try:
-        return decode_image(pathlib.Path(path).read_bytes(), size, channels)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def folder_images(path: pathlib.Path, image_size: int = 0) -> ImageData:
-    """Read a folder with one folder of images a class.
-
-    `PATH/train/CLASS/*` and `PATH/test/CLASS/*` (or `val`); or `PATH/CLASS/*` or
-    `PATH/train/CLASS/*` alone, of which every tenth image, in the order of the names,
-    is held out.
-
-    Raises:
-        InputError: If the folder is not laid out like that, or sizes differ and no
-            `image_size` is given.
-    """
-    if not path.is_dir():
-        raise InputError(f"data {path}: no such folder")
-    tests = [path / name for name in ("test", "val", "validation")]
-    test = next((folder for folder in tests if folder.is_dir()), None)
-    # A folder `train` without folders in it is a class: of vehicles, say.
-    train = path / "train"
-    root = train if train.is_dir() and _class_names(train) else path
-    names = _class_names(root)
-    files = _files(root, names)
-    if root == train and test is not None:
-        train_files, test_files = files, _files(test, names)
-        if unknown := set(_class_names(test)) - set(names):
-            raise InputError(
-                f"data {test} has the classes {', '.join(sorted(unknown))}, which are "
-                f"not in {train}"
-            )
-    else:
-        train_files = [file for i, file in enumerate(files) if i % 10 != 9]
-        test_files = files[9::10]
-    if not train_files or not test_files:
+def _num_classes(label: np.ndarray, where: str) -> int:
+    """Count the classes; each number from 0 on has an image."""
+    present = np.unique(label)
+    gaps = np.flatnonzero(present != np.arange(len(present)))
+    if len(gaps):
+        shown = ", ".join(map(str, present[:_MOST_TOLD]))
+        dots = ", ..." if len(present) > _MOST_TOLD else ""
         raise InputError(
-            f"data {path}: {len(train_files)} images to train on and {len(test_files)} "
-            "to test on; lay them out as train/CLASS/*.png and test/CLASS/*.png"
+            f"data {where}: the {len(present)} classes have labels {shown}{dots} up to "
+            f"{present[-1]}, and none of them {gaps[0]}; number them from 0 without "
+            "gaps, as numpy.unique(y, return_inverse=True)[1] does"
         )
-    rows, columns, _ = _read_image(train_files[0][0], image_size).shape
-    # One grey file among colour ones must not make the set grey: look at a sample.
-    sample = train_files[:: max(len(train_files) // 100, 1)]
-    channels = max(_read_image(file, image_size).shape[2] for file, _ in sample)
-    shape = (rows, columns, channels)
-
-    def source(files: list[tuple[str, int]]) -> FolderSource:
-        paths, labels = zip(*files, strict=True)
-        return FolderSource(paths, labels, image_size, shape)
-
-    return ImageData(str(path), source(train_files), source(test_files), names, shape)
-
-
-def _class_names(path: pathlib.Path) -> tuple[str, ...]:
-    folders = [folder.name for folder in path.iterdir() if folder.is_dir()]
-    return tuple(sorted(name for name in folders if not name.startswith(".")))
-
-
-def _files(path: pathlib.Path, names: tuple[str, ...]) -> list[tuple[str, int]]:
-    return [
-        (str(file), label)
-        for label, name in enumerate(names)
-        for file in sorted((path / name).rglob("*"))
-        if file.suffix.lower() in _SUFFIXES
-    ]
+    return len(present)

@@ -8,46 +8,102 @@ from typing import Any
 import numpy as np
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.progress import counted
 from jaxlab.data.array_files import cached_arrays, files_key
 from jaxlab.data.images.decode import decode_image
-from jaxlab.data.images.image_set import ArraySource, ImageData
+from jaxlab.data.images.image_set import ArraySource, ImageSplits
+from jaxlab.data.images.splits import split_kind
 
 __all__ = ["TfdsSource", "tfds_images"]
 
 _NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]+)?")  # any other name is a path
 _KEEP_IN_MEMORY = 2 * 2**30  # bytes of decoded images
+_READ_AT_ONCE = 1000  # records
+_FORMAT = 2  # of decoded images that are kept: raised when they are decoded otherwise
+# What array_record and what it reads with (Riegeli) raise for damaged files.
+_UNREADABLE = (RuntimeError, OSError, ValueError, IndexError)
 
 
 @dataclasses.dataclass(frozen=True)
 class TfdsSource:
-    """One split of a TFDS set; images stay compressed until they are asked for."""
+    """One split of a TFDS set; images stay compressed until they are asked for.
+
+    Attributes:
+        records: Those of TFDS.
+        files: Name of each file, its first record, and how many from there on.
+        image_key: Name of the feature that is the image.
+        label_key: Name of the feature that is the class.
+        size: As for `find_images`.
+        shape: Rows, columns and channels of every image.
+        num_classes: Labels lie below.
+    """
 
     records: Any
+    files: tuple[tuple[str, int, int], ...]
     image_key: str
     label_key: str
     size: int
     shape: tuple[int, int, int]
+    num_classes: int
 
     def __len__(self) -> int:
         return len(self.records)
 
     def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        records = self.records.__getitems__([int(i) for i in index])
-        images = [
-            decode_image(record[self.image_key], self.size, self.shape[2])
-            for record in records
-        ]
-        labels = [record[self.label_key] for record in records]
-        return {"image": np.stack(images), "label": np.array(labels, np.int32)}
+        images = np.empty((len(index), *self.shape), np.uint8)
+        labels = np.empty(len(index), np.int32)
+        done = 0
+        parts = np.array_split(index, max(-(-len(index) // _READ_AT_ONCE), 1))
+        for part in counted(parts, len(parts), "reading thousands of images"):
+            for row, record in zip(part, self._read(part), strict=True):
+                images[done], labels[done] = self._decoded(int(row), record)
+                done += 1
+        return {"image": images, "label": labels}
+
+    def _read(self, index: np.ndarray) -> list[dict[str, Any]]:
+        try:
+            return self.records.__getitems__([int(row) for row in index])
+        except _UNREADABLE as error:
+            if len(index) > 1:  # find out which
+                return [self._read(index[[i]])[0] for i in range(len(index))]
+            raise _damaged(self._place(int(index[0])), error) from None
+
+    def _decoded(self, row: int, record: dict[str, Any]) -> tuple[np.ndarray, int]:
+        label = record[self.label_key]
+        try:
+            if not 0 <= label < self.num_classes:
+                raise InputError(
+                    f"its label {label} is none of the {self.num_classes} classes"
+                )
+            image = decode_image(record[self.image_key], self.size, self.shape[2])
+            if image.shape != self.shape:
+                raise InputError(f"its image is {image.shape}, not {self.shape}")
+        except InputError as error:
+            raise InputError(f"{self._place(row)} cannot be used: {error}") from None
+        return image, label
+
+    def _place(self, row: int) -> str:
+        """Say in which file a record lies."""
+        for file, start, count in self.files:
+            if row < count:
+                return f"{file}, record {start + row},"
+            row -= count
+        return f"record {row}"
+
+
+def _damaged(place: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"{place} cannot be read: {reason}; prepare the set again")
 
 
 def tfds_images(
     name: str, data_dir: pathlib.Path, image_size: int = 0
-) -> ImageData | None:
+) -> ImageSplits | None:
     """Open a TFDS set with an image and a class label, prepared on disk.
 
-    A set without a test split gives its last tenth up as one. Sets that fit (2 GB) are
-    decoded once and cached; larger ones are read as they are needed.
+    A set without the splits `validation` and `test` gives its last tenth up to test
+    with. Sets that fit (2 GB) are decoded once and cached; larger ones are read as they
+    are needed.
 
     Args:
         name: Its TFDS name, `NAME` or `NAME/CONFIG`.
@@ -71,33 +127,45 @@ def tfds_images(
         return None
     image_key, label_key = _feature_keys(builder, tfds)
     shape = _image_shape(name, builder.info.features[image_key].shape, image_size)
-    train_split, test_split = _splits(name, builder.info.splits)
+    names = tuple(builder.info.features[label_key].names)
     decoders = {image_key: tfds.decode.SkipDecoding()}
+    folder = pathlib.Path(builder.data_path)
 
     def source(split: str) -> TfdsSource:
+        parts = builder.info.splits[split].file_instructions
+        files = tuple(
+            (str(part.filename), int(part.skip), int(part.take)) for part in parts
+        )
         try:
             records = builder.as_data_source(split, decoders=decoders)
+            return TfdsSource(
+                records, files, image_key, label_key, image_size, shape, len(names)
+            )
         except NotImplementedError:
             raise InputError(
                 f"data {name!r} in {data_dir} is in the format "
                 f"{builder.info.file_format.value}, which only TensorFlow reads; "
                 "prepare it in the format array_record"
             ) from None
-        return TfdsSource(records, image_key, label_key, image_size, shape)
+        except _UNREADABLE as error:
+            raise _damaged(f"data {folder}", error) from None
 
-    folder = pathlib.Path(builder.data_path)
-    train, test = source(train_split), source(test_split)
-    if (len(train) + len(test)) * int(np.prod(shape)) <= _KEEP_IN_MEMORY:
-        train, test = (  # type: ignore[assignment]
-            _decoded(split, folder, which)
-            for split, which in ((train, train_split), (test, test_split))
-        )
-    names = tuple(builder.info.features[label_key].names)
-    return ImageData(name, train, test, names, shape)
+    sources: dict[str, Any] = {
+        kind: split and source(split)
+        for kind, split in _splits(name, builder.info.splits).items()
+    }
+    count = sum(len(each) for each in sources.values() if each is not None)
+    if count * int(np.prod(shape)) <= _KEEP_IN_MEMORY:
+        sources = {kind: _decoded(each, folder) for kind, each in sources.items()}
+    return ImageSplits(
+        name, sources["train"], sources["valid"], sources["test"], names, shape
+    )
 
 
-def _decoded(source: TfdsSource, folder: pathlib.Path, split: str) -> ArraySource:
-    key = files_key(folder.iterdir(), split, source.size)
+def _decoded(source: TfdsSource | None, folder: pathlib.Path) -> ArraySource | None:
+    if source is None:
+        return None
+    key = files_key(folder.iterdir(), _FORMAT, source.files, source.size)
     return ArraySource(
         **cached_arrays(key, lambda: source.rows(np.arange(len(source))))
     )
@@ -123,13 +191,28 @@ def _image_shape(name: str, shape: tuple, image_size: int) -> tuple[int, int, in
         raise InputError(
             f"the images of {name!r} have different sizes; give --image-size"
         )
+    if channels not in (None, 1, 3):
+        raise InputError(
+            f"the images of {name!r} have {channels} channels; they must have 1 or 3"
+        )
     return rows, columns, channels or 3
 
 
-def _splits(name: str, splits: Any) -> tuple[str, str]:
-    if "train" not in splits:
+def _splits(name: str, splits: Any) -> dict[str, str | None]:
+    """Return which split of the set is which; its last tenth is the test if need be."""
+    named: dict[str, str | None] = {"train": None, "valid": None, "test": None}
+    for split in splits:
+        kind = split_kind(split)
+        if kind and named[kind]:
+            raise InputError(
+                f"data {name!r} has two splits for {kind}, {named[kind]} and {split}; "
+                "prepare it with one of them"
+            )
+        if kind:
+            named[kind] = split
+    train = named["train"]
+    if train is None:
         raise InputError(f"data {name!r} has the splits {', '.join(splits)}, no train")
-    for test in ("test", "validation"):
-        if test in splits:
-            return "train", test
-    return "train[:90%]", "train[90%:]"
+    if named["valid"] is None and named["test"] is None:
+        return named | {"train": f"{train}[:90%]", "test": f"{train}[90%:]"}
+    return named

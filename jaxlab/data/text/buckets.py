@@ -16,11 +16,11 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import check_batch_size, process_rows, replicate
 from jaxlab.core.typing import Batch
 from jaxlab.data.order import Order
+from jaxlab.data.text.bucket_shapes import best_shapes
 from jaxlab.data.text.sequences import PairSource, pair_source
+from jaxlab.data.text.vocabulary import PAD
 
 __all__ = ["Bucket", "BucketOrder", "Buckets", "bucket_batches", "bucket_pairs"]
-
-_MOST_WIDTHS = 32  # of one side, among which those of the buckets are chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +40,17 @@ class Bucket:
 
 @dataclasses.dataclass(frozen=True)
 class Buckets:
-    """Buckets, the smallest shape first.
+    """Buckets, the smallest shape first; a `Source` of all pairs that are in one.
 
     Attributes:
         buckets: Each with pairs of its own.
         num_dropped: Pairs that were too long, and are in none.
+        num_cut: Pairs that were too long, and are cut.
     """
 
     buckets: tuple[Bucket, ...]
     num_dropped: int
+    num_cut: int = 0
 
     def __len__(self) -> int:
         return sum(len(bucket.pairs) for bucket in self.buckets)
@@ -63,6 +65,36 @@ class Buckets:
             f"{len(self)} pairs in batches of {shapes}; {self.padding_rate:.1%} "
             f"padding, {self.num_dropped} pairs too long"
         )
+
+    def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Read pairs by number, in the order in which they were given.
+
+        Returns:
+            `{"source": (b, s), "target": (b, t + 1)}`, of the largest widths.
+        """
+        buckets, rows = self._places[:, index]
+        found: dict[str, np.ndarray] = {}
+        for name in ("source", "target"):
+            sides = [getattr(bucket.pairs, name) for bucket in self.buckets]
+            shape = (len(index), max(side.shape[1] for side in sides))
+            found[name] = np.full(shape, PAD, np.int32)
+            for place, (bucket, row) in enumerate(zip(buckets, rows, strict=True)):
+                side = sides[bucket][row]
+                found[name][place, : len(side)] = side
+        return found
+
+    def in_order(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Join rows of all buckets, in the order in which the pairs were given."""
+        index = np.concatenate([bucket.index for bucket in self.buckets])
+        return np.concatenate(parts)[np.argsort(index)]
+
+    @functools.cached_property
+    def _places(self) -> np.ndarray:
+        """The bucket of each pair, and its row there."""
+        sizes = [len(bucket.index) for bucket in self.buckets]
+        buckets = [np.full(size, number) for number, size in enumerate(sizes)]
+        rows = [np.arange(size) for size in sizes]
+        return np.stack([self.in_order(buckets), self.in_order(rows)])
 
     @property
     def padding_rate(self) -> float:
@@ -91,6 +123,7 @@ def bucket_pairs(
     tokens_per_batch: int = 0,
     num_buckets: int = 4,
     multiple: int = 1,
+    cut: bool = False,
 ) -> Buckets:
     """Sort pairs into buckets of two widths each, chosen for the least padding.
 
@@ -98,12 +131,14 @@ def bucket_pairs(
         source_ids: Ids by pair, without begin and end.
         target_ids: As many.
         max_len: The widest `source` (tokens and end) and the most inputs of a decoder
-            (begin and tokens); longer pairs are dropped and counted.
+            (begin and tokens); longer pairs are dropped, or cut, and counted.
         batch_size: Pairs of a batch, on average over an epoch; or else
         tokens_per_batch: Width of a batch's sources and targets times its pairs, which
             is about equal in all buckets either way.
         num_buckets: The most buckets.
         multiple: Batch sizes are multiples of this: the devices that split them.
+        cut: Keep the beginnings of longer pairs, each with an end, instead of dropping
+            them: what an evaluation of all pairs needs.
 
     Raises:
         InputError: If a size is out of range, or all pairs are too long.
@@ -112,6 +147,13 @@ def bucket_pairs(
     if len(source_ids) != len(target_ids):
         raise InputError(
             f"{len(source_ids)} sources and {len(target_ids)} targets are no pairs"
+        )
+    num_cut = 0
+    if cut and max_len > 0:
+        pairs_ids = zip(source_ids, target_ids, strict=True)
+        num_cut = sum(max(len(one), len(two)) >= max_len for one, two in pairs_ids)
+        source_ids, target_ids = (
+            [ids[: max_len - 1] for ids in side] for side in (source_ids, target_ids)
         )
     # One more for the end; a decoder reads the begin in its place.
     lengths = 1 + np.column_stack(
@@ -135,7 +177,7 @@ def bucket_pairs(
         Bucket(one, part, _batch_size(one, tokens_per_batch, multiple))
         for one, part in zip(pairs, parts, strict=True)
     ]
-    return Buckets(tuple(buckets), len(lengths) - len(kept))
+    return Buckets(tuple(buckets), len(lengths) - len(kept), num_cut)
 
 
 def _check_sizes(batch_size: int, tokens: int, buckets: int, multiple: int) -> None:
@@ -160,46 +202,10 @@ def _batch_size(pairs: PairSource, tokens: int, multiple: int) -> int:
 def _parted(kept: np.ndarray, lengths: np.ndarray, count: int) -> list[np.ndarray]:
     """Part pairs: each is in the first of the shapes that it fits."""
     which = np.full(len(kept), count)
-    for number, shape in reversed(list(enumerate(_best_shapes(lengths, count)))):
+    for number, shape in reversed(list(enumerate(best_shapes(lengths, count)))):
         which[(lengths <= shape).all(axis=1)] = number
     parts = [kept[which == number] for number in range(count)]
     return [part for part in parts if len(part)]
-
-
-def _best_shapes(lengths: np.ndarray, count: int) -> np.ndarray:
-    """Find growing shapes, (buckets, 2), whose padded arrays have the least area.
-
-    Exact, by dynamic programming, for widths from at most 32 a side.
-    """
-    sides = [_candidates(one) for one in lengths.T]
-    places = [np.searchsorted(*one) for one in zip(sides, lengths.T, strict=True)]
-    table = np.zeros([len(one) for one in sides])
-    np.add.at(table, tuple(places), 1)
-    fitting = table.cumsum(axis=0).cumsum(axis=1).ravel()  # pairs by largest shape
-    shapes = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 2)
-    width = shapes.sum(axis=1)
-    is_grown = (shapes[:, None] <= shapes).all(axis=-1)
-    added = np.where(is_grown, (fitting - fitting[:, None]) * width, np.inf)
-    # areas[k][i]: of all pairs that fit shape i, in k + 1 buckets; before[k - 1][i]:
-    # the shape of the bucket before the last.
-    areas, before = [fitting * width], []
-    for _ in range(count - 1):
-        total = areas[-1][:, None] + added
-        before.append(total.argmin(axis=0))
-        areas.append(total.min(axis=0))
-    used = int(np.argmin([area[-1] for area in areas]))
-    chosen = [len(shapes) - 1]
-    for previous in reversed(before[:used]):
-        chosen.insert(0, int(previous[chosen[0]]))
-    return shapes[chosen]
-
-
-def _candidates(lengths: np.ndarray) -> np.ndarray:
-    found = np.unique(lengths)
-    if len(found) <= _MOST_WIDTHS:
-        return found
-    shares = np.arange(1, _MOST_WIDTHS + 1) / _MOST_WIDTHS
-    return np.unique(np.quantile(lengths, shares, method="higher"))
 
 
 @dataclasses.dataclass(frozen=True)

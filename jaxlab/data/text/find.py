@@ -31,17 +31,21 @@ class Pairs:
         train: (source, target) to learn from.
         valid: To watch while training.
         test: To report.
+        num_empty: Pairs that were left out of each, since a side of them is empty.
     """
 
     name: str
     train: TextPairs
     valid: TextPairs
     test: TextPairs
+    num_empty: tuple[int, ...] = (0, 0, 0)
 
     def __str__(self) -> str:
+        parts = f"{len(self.train)} + {len(self.valid)} + {len(self.test)}"
+        out = f"; {' + '.join(map(str, self.num_empty))} left out, with an empty side"
         return (
-            f"{self.name}: {len(self.train)} + {len(self.valid)} + {len(self.test)} "
-            "pairs (train, valid, test)"
+            f"{self.name}: {parts} pairs (train, valid, test)"
+            f"{out if any(self.num_empty) else ''}"
         )
 
 
@@ -81,7 +85,7 @@ def find_pairs(
     A folder holds `train.SOURCE` and `train.TARGET`, one text a line, and perhaps
     `valid` (or `val`, `dev`, `validation`) and `test` (or `test_2016_flickr`) likewise;
     each may be `.gz`. Of what is absent, every 20th line to train on takes the place,
-    and is trained on no more.
+    and is trained on no more. Pairs with an empty side are left out, and counted.
 
     Args:
         name: One of `EMBEDDED_PAIRS`, made on the fly (write `./NAME` for a folder of
@@ -113,12 +117,17 @@ def find_pairs(
         valid, kept = _held_out(train, kept, _HOLD_OUT_EVERY - 1)
     if test is None:
         test, kept = _held_out(train, kept, _HOLD_OUT_EVERY // 2 - 1)
-    if not valid or not test:
+    parts = [[train[i] for i in kept], valid, test]
+    whole = [[pair for pair in part if all(pair)] for part in parts]
+    if not all(whole):
         raise InputError(
             f"pairs {name} have {len(train)} lines to train on, {len(valid)} to "
-            f"validate with and {len(test)} to test with; give more"
+            f"validate with and {len(test)} to test with; give more, of which neither "
+            "side is empty"
         )
-    return Pairs(name, [train[i] for i in kept], valid, test)
+    left_out = [len(part) - len(some) for part, some in zip(parts, whole, strict=True)]
+    train, valid, test = whole
+    return Pairs(name, train, valid, test, tuple(left_out))
 
 
 def _held_out(

@@ -1,5 +1,6 @@
 """Where texts come from: files, downloads, the standard library of Python."""
 
+import codecs
 import gzip
 import hashlib
 import pathlib
@@ -20,6 +21,13 @@ _SHAKESPEARE = (
     "input.txt"
 )
 _SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+# The longer ones first: one begins with another.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 _VALID_NAMES = ("valid", "val", "dev", "validation")
 _TEST_NAMES = ("test", "test_2016_flickr")
 # Single files, 1.5 MB, that Python has had for long and will have for long.
@@ -144,13 +152,33 @@ def _read(path: pathlib.Path) -> str:
         data = path.read_bytes()
         if path.suffix == ".gz":
             data = gzip.decompress(data)
-        # Of Windows' files neither the mark at the begin nor the line ends are text.
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"text {path} cannot be read ({error}); it must be UTF-8, gzipped if it "
             "ends in .gz"
         ) from None
+    return _decoded(data, path)
+
+
+def _decoded(data: bytes, path: pathlib.Path) -> str:
+    """Read UTF-8; say of what else it looks like how to make it that."""
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "")
+    why = f"it begins with the mark of {encoding}"
+    if not encoding:
+        try:
+            # Of Windows' files neither the mark at the begin nor the line ends are
+            # text.
+            text = data.decode("utf-8-sig").replace("\r\n", "\n")
+        except UnicodeDecodeError as error:
+            why, encoding = str(error), "LATIN1"
+        else:
+            if "\0" not in text:
+                return text
+            why, encoding = "it has characters NUL", "UTF-16LE"
+    raise InputError(
+        f"text {path} cannot be read ({why}); it must be UTF-8: if it is {encoding}, "
+        f"convert it by iconv -f {encoding} -t UTF-8"
+    )
 
 
 def load_text(name: str, root: pathlib.Path) -> str:

@@ -6,6 +6,7 @@ The first four ids of every vocabulary are special: padding, begin, end, unknown
 import collections
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -16,7 +17,9 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, check_choice
+from jaxlab.data.text.byte_pairs import byte_level, train_byte_pairs
+from jaxlab.data.text.words import Normalization, normalize, split_words
 
 __all__ = [
     "BOS",
@@ -32,8 +35,11 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 _SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 _FIRST = 4  # id of the first token that is text
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-_WORD = re.compile(r"\w+|[^\w\s]")
-_FORMAT = "jaxlab vocabulary 1"
+_FORMAT = "jaxlab vocabulary 2"
+# Files of before: no normalisation, no checksum, and words that end at every mark.
+_OLD_FORMAT = "jaxlab vocabulary 1"
+_OLD_FIELDS = {"kind", "tokens", "merges", "lowercase"}
+_OLD_WORD = re.compile(r"\w+|[^\w\s]")
 
 VocabularyKind: TypeAlias = Literal["byte", "char", "word", "bpe"]
 _SMALLEST = {"byte": 260, "char": 5, "word": 5, "bpe": 260}
@@ -43,41 +49,50 @@ _SMALLEST = {"byte": 260, "char": 5, "word": 5, "bpe": 260}
 class Vocabulary:
     """Tokens by id.
 
-    `decode(encode(texts))` gives the texts back (lower-cased, if `lowercase`): for
-    `byte` and `bpe` any, for `char` those of known characters. Words lose their
-    spaces, and are joined by one.
+    `decode(encode(texts))` gives the texts back as `prepare` made them: for `byte` and
+    `bpe` any, for `char` those of known characters. Words lose their spaces, and are
+    joined by one.
 
     Attributes:
-        kind: `byte` (of UTF-8), `char`, `word` (runs of letters and digits; any other
-            character that is no space is a word too) or `bpe` (byte-level, so that
-            nothing is unknown; Sennrich et al. 2016, Radford et al. 2019).
+        kind: `byte` (of UTF-8), `char`, `word` (see `split_words`) or `bpe`
+            (byte-level, so that nothing is unknown).
         tokens: The tokens from id 4 on; of `bpe`, and of `byte`, written in characters
             that stand for bytes.
         merges: Of `bpe`, the pairs of tokens that are merged, first ones first.
         lowercase: Whether texts are lower-cased before all else.
+        normalization: How characters are written then, see `normalize`.
+        cuts_marks: Whether words end at marks, as in files of the first version.
     """
 
     kind: VocabularyKind
     tokens: tuple[str, ...]
     merges: tuple[tuple[str, str], ...] = ()
     lowercase: bool = False
+    normalization: Normalization = "NFC"
+    cuts_marks: bool = False
 
     def __len__(self) -> int:
         return _FIRST + len(self.tokens)
 
     def __str__(self) -> str:
         lower = ", lower case" if self.lowercase else ""
-        return f"{len(self)} {self.kind} tokens{lower}"
+        form = "as written" if self.normalization == "none" else self.normalization
+        return f"{len(self)} {self.kind} tokens{lower}, {form}"
+
+    def prepare(self, text: str) -> str:
+        """Write a text as it is encoded: lower-cased and normalised, where asked."""
+        return _prepared(text, self.lowercase, self.normalization)
 
     def encode(self, texts: Iterable[str]) -> list[list[int]]:
         """Give the ids of each text, without begin and end."""
-        texts = [text.lower() if self.lowercase else text for text in _listed(texts)]
+        texts = [self.prepare(text) for text in _listed(texts)]
         if self.kind == "byte":
             return [[byte + _FIRST for byte in text.encode()] for text in texts]
         if self.kind == "bpe":
             found = self._bpe.encode_batch(texts, add_special_tokens=False)
             return [[number + _FIRST for number in one.ids] for one in found]
         ids, split = self._ids, _SPLITS[self.kind]
+        split = _OLD_WORD.findall if self.cuts_marks else split
         return [[ids.get(token, UNK) for token in split(text)] for text in texts]
 
     def decode(self, ids: Any) -> list[str]:
@@ -110,7 +125,8 @@ class Vocabulary:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one JSON file; it is there whole or not at all."""
         path = pathlib.Path(path)
-        content = {"format": _FORMAT, **dataclasses.asdict(self)}
+        fields = dataclasses.asdict(self)
+        content = {"format": _FORMAT, "checksum": _checksum(fields), **fields}
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -126,19 +142,18 @@ class Vocabulary:
         """Read what `save` wrote.
 
         Raises:
-            InputError: If the file is absent, or no vocabulary.
+            InputError: If the file is absent or damaged, or no vocabulary.
         """
         try:
             content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-            if content.pop("format") != _FORMAT:
-                raise ValueError("format")
+            content = _current(content)
             content["tokens"] = tuple(content["tokens"])
             content["merges"] = tuple(
                 (left, right) for left, right in content["merges"]
             )
             found = cls(**content)
             _check(found)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(
                 f"vocabulary {path} cannot be read ({error}); give a file that "
                 "Vocabulary.save wrote, or train a new one"
@@ -178,10 +193,10 @@ class Vocabulary:
         from tokenizers import models
 
         ranks = {token: i for i, token in enumerate(self.tokens)}
-        return _byte_level(models.BPE(vocab=ranks, merges=list(self.merges)))
+        return byte_level(models.BPE(vocab=ranks, merges=list(self.merges)))
 
 
-_SPLITS: dict[str, Any] = {"char": list, "word": _WORD.findall}
+_SPLITS: dict[str, Any] = {"char": list, "word": split_words}
 
 
 def _listed(texts: Iterable[str]) -> list[str]:
@@ -196,6 +211,7 @@ def train_vocabulary(
     size: int = 0,
     *,
     lowercase: bool = False,
+    normalization: str = "NFC",
     min_count: int = 1,
 ) -> Vocabulary:
     """Make a vocabulary of texts; the same texts give the same one.
@@ -207,6 +223,7 @@ def train_vocabulary(
             bytes included; 0 (not for `bpe`): no limit. The more frequent stay, of
             equally frequent ones the first in the order of code points.
         lowercase: Lower-case texts first.
+        normalization: Write characters in one way then, see `normalize`.
         min_count: Characters, words and pairs to merge that come less often are left
             out.
 
@@ -225,19 +242,29 @@ def train_vocabulary(
         )
     if min_count < 1:
         raise InputError(f"min_count {min_count} must be 1 or more")
-    chosen = cast(VocabularyKind, kind)
+    check_choice("normalization", normalization, Normalization)
+    form = cast(Normalization, normalization)
+    make = functools.partial(
+        Vocabulary,
+        cast(VocabularyKind, kind),
+        lowercase=lowercase,
+        normalization=form,
+    )
     if kind == "byte":
-        return Vocabulary(chosen, tuple(map(chr, range(256))), lowercase=lowercase)
-    texts = [text.lower() if lowercase else text for text in _listed(texts)]
+        return make(tuple(map(chr, range(256))))
+    texts = [_prepared(text, lowercase, form) for text in _listed(texts)]
     if not any(texts):
         raise InputError(
             f"vocabulary {kind}: there is no text to learn it from; give some, or use "
             "byte"
         )
     if kind == "bpe":
-        return Vocabulary(chosen, *_trained_bpe(texts, size, min_count), lowercase)
-    tokens = _most_frequent(texts, kind, size, min_count)
-    return Vocabulary(chosen, tokens, lowercase=lowercase)
+        return make(*train_byte_pairs(texts, size - _FIRST, min_count))
+    return make(_most_frequent(texts, kind, size, min_count))
+
+
+def _prepared(text: str, lowercase: bool, normalization: Normalization) -> str:
+    return normalize(text.lower() if lowercase else text, normalization)
 
 
 def _most_frequent(
@@ -257,34 +284,25 @@ def _most_frequent(
     return tuple(ranked[: size - _FIRST] if size else ranked)
 
 
-def _byte_level(model: Any) -> Any:
-    from tokenizers import Tokenizer, decoders, pre_tokenizers
-
-    tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
+def _checksum(fields: dict[str, Any]) -> str:
+    text = json.dumps(fields, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _trained_bpe(
-    texts: list[str], size: int, min_count: int
-) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    from tokenizers import models, pre_tokenizers, trainers
-
-    tokenizer = _byte_level(models.BPE())
-    trainer = trainers.BpeTrainer(
-        vocab_size=size - _FIRST,
-        min_frequency=min_count,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer, length=len(texts))
-    ids = tokenizer.get_vocab()
-    merges = json.loads(tokenizer.to_str())["model"]["merges"]
-    return (
-        tuple(sorted(ids, key=ids.__getitem__)),
-        tuple((left, right) for left, right in merges),
-    )
+def _current(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a file of either format, or raise ValueError."""
+    content = dict(content)
+    found = content.pop("format", None)
+    if found == _OLD_FORMAT:
+        if content.keys() != _OLD_FIELDS:
+            raise ValueError(f"fields {', '.join(content)}")
+        is_words = content["kind"] == "word"
+        return {**content, "normalization": "none", "cuts_marks": is_words}
+    if found != _FORMAT:
+        raise ValueError(f"format {str(found)[:40]!r}")
+    if content.pop("checksum", None) != _checksum(content):
+        raise ValueError("its checksum is that of another content")
+    return content
 
 
 def _check(found: Vocabulary) -> None:
@@ -292,6 +310,7 @@ def _check(found: Vocabulary) -> None:
     texts = [*found.tokens, *(part for pair in found.merges for part in pair)]
     if found.kind not in _SMALLEST or not isinstance(found.lowercase, bool):
         raise ValueError(f"kind {found.kind!r}, lowercase {found.lowercase!r}")
+    check_choice("normalization", found.normalization, Normalization)
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("tokens that are no texts")
     if len(set(found.tokens)) < len(found.tokens) or len(found) < _SMALLEST[found.kind]:

@@ -14,6 +14,7 @@ from jaxlab.data.text.vocabulary import (
     VocabularyKind,
     train_vocabulary,
 )
+from jaxlab.data.text.words import Normalization
 
 __all__ = ["EncodedText", "encode_text"]
 
@@ -52,11 +53,22 @@ class EncodedText:
         Characters that the training part lacks are one unknown token, so their bits
         are those of "unknown"; `unknown_rate` says how many there are.
         """
-        return nats / math.log(2) * len(self.test.tokens) / len(self.text.test)
+        characters = len(self.vocabulary.prepare(self.text.test))
+        return nats / math.log(2) * len(self.test.tokens) / characters
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Windows by set."""
+        sets = {"train": self.train, "valid": self.valid, "test": self.test}
+        return {name: len(windows) for name, windows in sets.items()}
 
 
 def encode_text(
-    text: Text, length: int, kind: VocabularyKind = "char", size: int = 0
+    text: Text,
+    length: int,
+    kind: VocabularyKind = "char",
+    size: int = 0,
+    normalization: Normalization = "NFC",
 ) -> EncodedText:
     """Learn a vocabulary and turn a text to windows of ids.
 
@@ -65,6 +77,7 @@ def encode_text(
         length: Tokens that are predicted a window.
         kind: See `train_vocabulary`.
         size: Tokens at most.
+        normalization: Write characters in one way first, see `normalize`.
 
     Raises:
         InputError: If the vocabulary is one of words, or a part of the text too short.
@@ -74,7 +87,7 @@ def encode_text(
             "vocabulary 'word' loses spaces, so that no bits of characters can be "
             "counted; use byte, char or bpe"
         )
-    vocabulary = train_vocabulary([text.train], kind, size)
+    vocabulary = train_vocabulary([text.train], kind, size, normalization=normalization)
     train, *held_out = (
         np.asarray(ids, np.int32)
         for ids in vocabulary.encode([text.train, text.valid, text.test])

@@ -14,8 +14,9 @@ import numpy as np
 from jaxlab.core.errors import InputError
 from jaxlab.core.pytree import flat_paths
 from jaxlab.core.typing import Params
-from jaxlab.interop.hf_files import Source, num_rows, read_weights
+from jaxlab.interop.hf_files import num_rows
 from jaxlab.interop.key_table import CONV, KEEP, LINEAR, Rule, to_params, to_weights
+from jaxlab.interop.weight_files import Source, read_weights
 from jaxlab.models.vision.inception import INCEPTION_SIZE, Inception
 
 __all__ = ["load_torch_inception", "to_torch_inception"]

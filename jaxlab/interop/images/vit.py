@@ -12,16 +12,8 @@ import numpy as np
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
-from jaxlab.interop.hf_files import (
-    ACTIVATIONS,
-    Source,
-    check_config,
-    fill,
-    looped,
-    new_head,
-    num_rows,
-    read_source,
-)
+from jaxlab.interop.hf_config import ACTIVATIONS, check_config
+from jaxlab.interop.hf_files import fill, looped, new_head, num_rows, read_source
 from jaxlab.interop.key_table import (
     LINEAR,
     LINEAR_JOIN,
@@ -31,6 +23,7 @@ from jaxlab.interop.key_table import (
     norm,
     to_weights,
 )
+from jaxlab.interop.weight_files import Source, names_source
 from jaxlab.models.vision.vit import ViT
 from jaxlab.nn.embed import resize_positions
 
@@ -66,6 +59,7 @@ _LAYERS: dict[str, tuple[str, str, Transform]] = {
 }
 
 
+@names_source
 def load_hf_vit(
     source: Source,
     config: Mapping[str, Any] | None = None,
@@ -79,8 +73,11 @@ def load_hf_vit(
 
     The outputs are the logits of a classifier; the `pooler_output` of a `ViTModel`;
     or, without a pooler, its normalised class token. For `last_hidden_state` pass
-    `pool="none", num_classes=0`. Images must be scaled as the model's own processor
-    does; for the original ViT that is to [-1, 1].
+    `pool="none", num_classes=0`.
+
+    Images must be scaled as the model's own processor does, which not all do to the
+    [-1, 1] that our own runs have: `load_hf_preprocessing`, of the same folder, gives
+    the function from pixels to inputs.
 
     Args:
         source: A folder with `config.json` and `model.safetensors`, or weights by key

@@ -7,10 +7,8 @@ import jax
 import numpy as np
 
 from jaxlab.core.typing import Params
+from jaxlab.interop.hf_config import ACTIVATIONS, check_config
 from jaxlab.interop.hf_files import (
-    ACTIVATIONS,
-    Source,
-    check_config,
     check_fields,
     fill,
     looped,
@@ -19,6 +17,7 @@ from jaxlab.interop.hf_files import (
     read_source,
 )
 from jaxlab.interop.key_table import LINEAR_JOIN, Rule, linear, norm, to_weights
+from jaxlab.interop.weight_files import Source, names_source
 from jaxlab.models.transformer.encoder import Pool, TransformerEncoder
 
 __all__ = ["load_hf_bert", "to_hf_bert"]
@@ -55,6 +54,7 @@ _IGNORED = {
 }
 
 
+@names_source
 def load_hf_bert(
     source: Source,
     config: Mapping[str, Any] | None = None,

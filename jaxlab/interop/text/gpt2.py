@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 
 from jaxlab.core.typing import Params
+from jaxlab.interop.hf_config import ACTIVATIONS, check_config
 from jaxlab.interop.hf_files import (
-    ACTIVATIONS,
-    Source,
-    check_config,
     check_fields,
     fill_language_model,
     looped,
@@ -24,6 +22,7 @@ from jaxlab.interop.key_table import (
     norm,
     to_weights,
 )
+from jaxlab.interop.weight_files import Source, names_source
 from jaxlab.models.transformer.decoder import TransformerLM
 
 __all__ = ["load_hf_gpt2", "to_hf_gpt2"]
@@ -55,6 +54,7 @@ _IGNORED = {
 }
 
 
+@names_source
 def load_hf_gpt2(
     source: Source,
     config: Mapping[str, Any] | None = None,

@@ -7,15 +7,15 @@ import numpy as np
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
+from jaxlab.interop.hf_config import check_config
 from jaxlab.interop.hf_files import (
-    Source,
-    check_config,
     check_fields,
     fill_language_model,
     looped,
     read_source,
 )
 from jaxlab.interop.key_table import LINEAR, LINEAR_JOIN, Rule, linear, to_weights
+from jaxlab.interop.weight_files import Source, names_source
 from jaxlab.models.transformer.decoder import TransformerLM
 from jaxlab.nn.activation import GatedActivation
 
@@ -55,6 +55,7 @@ _IGNORED = {
 }
 
 
+@names_source
 def load_hf_llama(
     source: Source,
     config: Mapping[str, Any] | None = None,

@@ -8,25 +8,19 @@ import numpy as np
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
-from jaxlab.interop.hf_files import (
-    ACTIVATIONS,
-    Source,
-    check_config,
-    check_fields,
-    fill,
-    looped,
-    merge_tied,
-    read_source,
-)
+from jaxlab.interop.hf_config import ACTIVATIONS, check_config
+from jaxlab.interop.hf_files import check_fields, fill, looped, merge_tied, read_source
 from jaxlab.interop.key_table import (
     LINEAR,
     LINEAR_JOIN,
     Rule,
     Transform,
+    as_array,
     linear,
     norm,
     to_weights,
 )
+from jaxlab.interop.weight_files import Source, names_source
 from jaxlab.models.transformer.encoder_decoder import Transformer
 
 __all__ = ["load_hf_marian", "to_hf_marian"]
@@ -65,10 +59,11 @@ _NORMS = {
     "final_layer_norm": "mlp_norm",
 }
 _BIAS = Transform(lambda a: a, lambda a: a[None])  # (1, v) to (v,)
-# Rounding to float32 of the sine of a rounded angle of at most 1000 radians or so.
-_POSITIONS_ATOL = 1e-4
+# bfloat16, in which a table may have been stored, rounds numbers below 1 by 2**-9.
+_POSITIONS_ATOL = 2**-8
 
 
+@names_source
 def load_hf_marian(
     source: Source,
     config: Mapping[str, Any] | None = None,
@@ -79,7 +74,8 @@ def load_hf_marian(
     """Load a `MarianMTModel` of transformers.
 
     Decoding begins with `decoder_start_token_id`, which for Marian is the padding
-    token, `Transformer.pad`.
+    token, `Transformer.pad`; that is None, and nothing is hidden, where
+    `pad_token_id` is.
 
     Args:
         source: A folder with `config.json` and `model.safetensors`, or weights by key
@@ -107,7 +103,7 @@ def load_hf_marian(
         weights = merge_tied(weights, _SHARED, *_EMBED.values(), _HEAD)
     for key in _POSITIONS.values():
         if key in weights:
-            _check_positions(key, weights[key])
+            _check_positions(key, weights[key], network)
     tokens = jax.ShapeDtypeStruct((1, 1), "int32")
     return fill(
         network,
@@ -197,6 +193,11 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
             "decoder_ffn_dim": [config["encoder_ffn_dim"]],
         },
     )
+    if config["d_model"] % 2:
+        raise InputError(
+            f"d_model {config['d_model']} of the configuration is odd; Transformer has "
+            "a sine and a cosine for each pair of numbers of a position"
+        )
     target_size = config["decoder_vocab_size"] or config["vocab_size"]
     is_shared = config["share_encoder_decoder_embeddings"]
     if is_shared and target_size != config["vocab_size"]:
@@ -230,9 +231,13 @@ def _positions(count: int, width: int) -> np.ndarray:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
-def _check_positions(key: str, table: Any) -> None:
-    expected = _positions(*np.shape(table))
-    if not np.allclose(np.asarray(table), expected, rtol=0, atol=_POSITIONS_ATOL):
+def _check_positions(key: str, table: Any, network: Transformer) -> None:
+    """Refuse positions that ours would not have, in any precision."""
+    found, expected = as_array(key, table), _positions(network.max_len, network.width)
+    if found.shape != expected.shape or not np.allclose(
+        found.astype(np.float32), expected, rtol=0, atol=_POSITIONS_ATOL
+    ):
         raise InputError(
-            f"{key} does not hold the sines and cosines that Marian has for positions"
+            f"{key} does not hold the sines and cosines that Marian has for "
+            f"{network.max_len} positions of width {network.width}"
         )

@@ -6,7 +6,7 @@ The candidate of a GRU is the exception: its second bias is scaled by the reset 
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,16 @@ import numpy as np
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
-from jaxlab.interop.hf_files import Source, read_weights
 from jaxlab.interop.key_table import LINEAR, Rule, to_params, to_weights
+from jaxlab.interop.weight_files import Source, read_weights
 from jaxlab.nn.recurrent import Cell, RecurrentStack
 
-__all__ = ["load_torch_rnn", "to_torch_rnn"]
+__all__ = ["Nonlinearity", "load_torch_rnn", "to_torch_rnn"]
+
+Nonlinearity: TypeAlias = Literal["tanh", "relu"]
 
 _CELLS: dict[int, Cell] = {1: "rnn", 3: "gru", 4: "lstm"}  # by the number of gates
+_ELMAN: dict[str, Cell] = {"tanh": "rnn", "relu": "rnn_relu"}
 # The layout of torch as a tree of ours, before its two biases become one.
 _RULES = [
     rule
@@ -34,29 +37,36 @@ _RULES = [
 ]
 
 
-def load_torch_rnn(source: Source, **fields: Any) -> tuple[RecurrentStack, Params]:
-    """Load a `torch.nn.LSTM`, `GRU` or `RNN` of tanh, of any depth and directions.
+def load_torch_rnn(
+    source: Source, *, nonlinearity: Nonlinearity | None = None, **fields: Any
+) -> tuple[RecurrentStack, Params]:
+    """Load a `torch.nn.LSTM`, `GRU` or `RNN`, of any depth and directions.
 
     Args:
         source: Arrays or torch tensors by key, such as `module.state_dict()`, or a
-            `.safetensors` file. They tell cell, sizes, depth and directions.
-        fields: Other fields of `RecurrentStack`: `dropout_rate`, `dtype`. That an
-            `RNN` has ReLU is written nowhere in its weights; ours has tanh.
+            `.safetensors` file. They tell cell, sizes, depth and directions; without
+            biases (`bias=False`), ours are zeros.
+        nonlinearity: Of an `RNN`, its attribute of this name, which no weight tells:
+            `tanh` or `relu`. Not of others.
+        fields: Other fields of `RecurrentStack`: `dropout_rate`, `dtype`.
 
     Returns:
         The network, batch first, and its float32 parameters.
 
     Raises:
-        InputError: If a weight is missing, left over or of another shape (named), or
-            the network has projections (`proj_size`), which ours has not.
+        InputError: If a weight is missing, left over or of another shape (named), the
+            nonlinearity of an `RNN` is not said, or the network has projections
+            (`proj_size`), which ours has not.
     """
-    weights = read_weights(source)
+    weights = _with_biases(read_weights(source))
     if any(key.startswith("weight_hr_") for key in weights):
         raise InputError(
             "weight_hr_l0 is the projection of a torch LSTM with proj_size, which "
             "RecurrentStack does not have; use proj_size=0"
         )
-    stack = RecurrentStack(**_sizes(weights), **fields)
+    sizes = _sizes(weights)
+    sizes["cell"] = _checked(sizes["cell"], nonlinearity)
+    stack = RecurrentStack(**sizes, **fields)
     in_width = np.shape(weights["weight_ih_l0"])[1]
     shapes = jax.eval_shape(
         lambda key, x: stack.init(key, x, train=False),
@@ -90,6 +100,35 @@ def to_torch_rnn(params: Params) -> dict[str, np.ndarray]:
         for name, layer in params.items()
     }
     return to_weights(layers, _RULES)
+
+
+def _with_biases(weights: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add zeros where a network was made without any bias."""
+    if any(key.startswith("bias_") for key in weights):
+        return weights
+    zeros = {
+        key.replace("weight", "bias", 1): np.zeros(np.shape(weight)[:1], np.float32)
+        for key, weight in weights.items()
+        if key.startswith(("weight_ih_", "weight_hh_"))
+    }
+    return {**weights, **zeros}
+
+
+def _checked(cell: Cell, nonlinearity: str | None) -> Cell:
+    """Return the cell, of an RNN that of its nonlinearity, which must be said."""
+    if cell == "rnn" and nonlinearity in _ELMAN:
+        return _ELMAN[nonlinearity]
+    if cell == "rnn":
+        raise InputError(
+            f"nonlinearity {nonlinearity!r} of a torch RNN is told by none of its "
+            "weights; pass 'tanh' or 'relu', its attribute of that name"
+        )
+    if nonlinearity is not None:
+        raise InputError(
+            f"nonlinearity {nonlinearity!r} is given for weights of {cell!r}, which "
+            "has no choice; leave it out"
+        )
+    return cell
 
 
 def _sizes(weights: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Bool, Float, Params
-from jaxlab.interop.hf_files import Source, check_fields, looped, num_rows, read_weights
+from jaxlab.interop.hf_files import check_fields, looped, num_rows
 from jaxlab.interop.key_table import (
     FLAT,
     LINEAR,
@@ -26,6 +26,7 @@ from jaxlab.interop.key_table import (
     to_params,
     to_weights,
 )
+from jaxlab.interop.weight_files import Source, read_weights
 from jaxlab.nn.activation import Activation
 from jaxlab.nn.blocks import Block
 from jaxlab.nn.norm import LayerNorm
@@ -121,8 +122,8 @@ def load_torch_transformer(
     source: Source,
     num_heads: int,
     *,
-    act: Activation = "relu",
-    norm_first: bool = False,
+    act: Activation,
+    norm_first: bool,
     norm_eps: float = 1e-5,
     is_causal: bool = True,
     scan: bool = False,
@@ -133,9 +134,10 @@ def load_torch_transformer(
     Args:
         source: Arrays or torch tensors by key, such as `model.state_dict()`, or a
             `.safetensors` file.
-        num_heads: torch's `nhead`; this and the next are not told by weights.
+        num_heads: torch's `nhead`. No weight tells this and the next four, so that
+            what decides over right and wrong must be said.
         act: torch's `activation`: "relu" is its default, its "gelu" is "gelu" here.
-        norm_first: As in torch.
+        norm_first: As in torch, where False is the default.
         norm_eps: torch's `layer_norm_eps`.
         is_causal: Whether a decoder has causality in it; False where torch is called
             without `tgt_mask`. An encoder has none: give it a mask in the call.

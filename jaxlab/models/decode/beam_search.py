@@ -10,13 +10,12 @@ from jax import lax
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float, Int, PyTree
 from jaxlab.models.decode.decoding import (
-    Adjust,
     Decoded,
-    DecodingRules,
     NextToken,
     check_rows,
     repeat_rows,
 )
+from jaxlab.models.decode.rules import Adjust, DecodingRules
 
 __all__ = ["Beams", "beam_search", "length_normalizer"]
 
@@ -77,7 +76,7 @@ def beam_search(
     *,
     beams: int,
     max_new: int,
-    eos: int,
+    eos: int | Sequence[int],
     pad: int = 0,
     length_penalty: float = 0.6,
     min_new: int = 0,
@@ -86,11 +85,12 @@ def beam_search(
 ) -> Beams:
     """Search for the sequences of highest score, `beams` prefixes at a time.
 
-    Every step looks at the best `2 * beams` continuations, at most half of which end,
-    so `beams` of them always go on. One that ends is a hypothesis if it is among the
-    best `beams` (so a single beam with `length_penalty` 0 is `greedy`). A row is done
-    once it has `beams` hypotheses and no prefix can become better than the worst of
-    them; hypotheses cut off at `max_new` fill up what is missing.
+    Every step looks at the best `2 * beams` continuations (`(n + 1) * beams` where any
+    of n tokens ends a row), of which `beams` always go on. One that ends is a
+    hypothesis if it is among the best `beams` (so a single beam with `length_penalty` 0
+    is `greedy`). A row is done once it has `beams` hypotheses and no prefix can become
+    better than the worst of them; hypotheses cut off at `max_new` fill up what is
+    missing.
 
     Args:
         step: The model; it is fed `b * beams` rows, a row's beams being neighbours.
@@ -100,7 +100,7 @@ def beam_search(
         context: What it only reads; its rows are repeated.
         beams: Hypotheses a row.
         max_new: Most tokens to generate, and columns of the result.
-        eos: The token that ends a hypothesis; it counts in |Y|.
+        eos: The token that ends a hypothesis, or several; it counts in |Y|.
         pad: What follows eos.
         length_penalty: Alpha of `length_normalizer`, of any sign; 0 compares sums of
             log-probabilities.
@@ -124,17 +124,21 @@ def beam_search(
     rules.check()
     if beams < 1:
         raise InputError(f"beams {beams} is not at least 1")
+    if not rules.ends:
+        raise InputError("beam search needs an eos, the token that ends a hypothesis")
+    width = (len(rules.ends) + 1) * beams
     context = repeat_rows(context, beams)
 
     def body(now: _Progress) -> _Progress:
         raw, state = step(now.last.reshape(-1), now.state, context)
         _check_beams(beams, raw.shape[-1], rules)
         t = now.t + 1
-        log_probs, parents, last = _continue(*rules.logits(raw, now.t), now.log_probs)
+        logits, allowed = rules.logits(raw, now.t)
+        log_probs, parents, last = _continue(logits, allowed, now.log_probs, width)
         tokens = lax.dynamic_update_slice_in_dim(
             _take(now.tokens, parents), last[:, :, None], now.t, axis=2
         )
-        ends = last == eos
+        ends = rules.is_end(last)
         # A row that is done stays as it is, even where rounding makes scores equal.
         hypotheses = jnp.where(ends & ~now.done[:, None], log_probs, -jnp.inf)
         new = _score(tokens[:, :beams], hypotheses[:, :beams], t, length_penalty)
@@ -181,11 +185,11 @@ def _start(begin: Array, state: PyTree, beams: int, rules: DecodingRules) -> _Pr
 
 
 def _continue(
-    logits: Array, allowed: Array, prefixes: Array
+    logits: Array, allowed: Array, prefixes: Array, count: int
 ) -> tuple[Array, Array, Array]:
-    """Give log-probability, beam and token of the best `2 * beams` continuations."""
+    """Return log-probability, beam and token of the best `count` continuations."""
     b, beams = prefixes.shape
-    width = min(2 * beams, logits.shape[-1])
+    width = min(count, logits.shape[-1])
     # Those of each beam first: many short selections are faster than few long ones,
     # and nothing of size (b, beams, v) is made beside the logits.
     best, tokens = lax.top_k(allowed, width)
@@ -193,9 +197,7 @@ def _continue(
     # Where nothing may follow, that was inf - inf.
     log_probs = jnp.where(best == -jnp.inf, -jnp.inf, log_probs)
     total = prefixes[:, :, None] + log_probs.reshape(b, beams, width)
-    total, index = lax.top_k(
-        total.reshape(b, beams * width), min(2 * beams, beams * width)
-    )
+    total, index = lax.top_k(total.reshape(b, beams * width), min(count, beams * width))
     return total, index // width, _take(tokens.reshape(b, beams * width), index)
 
 
@@ -249,12 +251,14 @@ def _fill(end: _Progress, rules: DecodingRules, alpha: float) -> Beams:
 
 def _check_beams(beams: int, v: int, rules: DecodingRules) -> None:
     """Refuse more beams than there are sequences."""
-    others = v - len({*rules.forbidden, rules.eos})
+    others = v - len({*rules.forbidden, *rules.ends})
+    num_ends = len({*rules.ends} - {*rules.forbidden})
     count = 0
     for length in range(rules.max_new + 1):  # before eos
-        is_cut = length == rules.max_new
-        if is_cut or (length >= rules.min_new and rules.eos not in rules.forbidden):
+        if length == rules.max_new:
             count += others**length
+        elif length >= rules.min_new:
+            count += num_ends * others**length
         if count >= beams:
             return
     raise InputError(

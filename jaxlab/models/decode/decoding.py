@@ -17,16 +17,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float, Int, Key, PyTree
+from jaxlab.models.decode.rules import Adjust, DecodingRules, Ends
 
 __all__ = [
-    "Adjust",
     "Decoded",
-    "DecodingRules",
     "NextToken",
     "check_rows",
     "filter_logits",
@@ -39,8 +37,6 @@ __all__ = [
 
 # (token (b,), state, context) -> (logits (b, v), state)
 NextToken: TypeAlias = Callable[[Array, Any, Any], tuple[Array, Any]]
-# (logits (b, v) float32, t ()) -> logits: t tokens have been generated before.
-Adjust: TypeAlias = Callable[[Array, Array], Array]
 
 
 class Decoded(NamedTuple):
@@ -58,56 +54,6 @@ class Decoded(NamedTuple):
     log_probs: Float[Array, " b"]
 
 
-class DecodingRules(NamedTuple):
-    """What may be generated; the fields are arguments of `greedy`.
-
-    Raises:
-        InputError: By `check` and `logits`, if a number or token is out of range.
-    """
-
-    max_new: int
-    eos: int | None
-    pad: int
-    min_new: int
-    forbidden: Sequence[int]
-    adjust: Adjust | None
-
-    def check(self) -> None:
-        """Refuse lengths that cannot be."""
-        if self.max_new < 1:
-            raise InputError(f"max_new {self.max_new} is not at least 1")
-        if not 0 <= self.min_new <= self.max_new:
-            raise InputError(
-                f"min_new {self.min_new} is not between 0 and max_new {self.max_new}"
-            )
-
-    def logits(self, raw: Array, t: Array) -> tuple[Array, Array]:
-        """Give the model's logits `(b, v)`, and those with -inf at what may not come.
-
-        The latter are for choosing; probabilities are not normalised anew.
-        """
-        v = raw.shape[-1]
-        for token in (*self.forbidden, *(() if self.eos is None else (self.eos,))):
-            if not 0 <= token < v:
-                raise InputError(
-                    f"token {token} (eos or forbidden) is not in the vocabulary of {v}"
-                )
-        late = {self.eos} if self.eos is not None and self.min_new else set()
-        if len(late.union(self.forbidden)) == v:
-            raise InputError(f"all {v} tokens are forbidden; leave at least one")
-        raw = raw.astype(jnp.float32)
-        if self.adjust is not None:
-            raw = self.adjust(raw, t)
-        allowed = raw
-        if self.forbidden:
-            banned = np.isin(np.arange(v), list(self.forbidden))
-            allowed = jnp.where(banned[None], -jnp.inf, allowed)
-        if late:
-            is_early = (jnp.arange(v) == self.eos) & (t < self.min_new)
-            allowed = jnp.where(is_early[None], -jnp.inf, allowed)
-        return raw, allowed
-
-
 def greedy(
     step: NextToken,
     begin: Int[Array, " b"],
@@ -115,7 +61,7 @@ def greedy(
     context: PyTree = None,
     *,
     max_new: int,
-    eos: int | None = None,
+    eos: Ends = None,
     pad: int = 0,
     min_new: int = 0,
     forbidden: Sequence[int] = (),
@@ -130,7 +76,8 @@ def greedy(
             first. Rows that ended go on changing theirs, which nobody reads.
         context: What it only reads (memory of the encoder, masks), rows first.
         max_new: Most tokens to generate, and columns of the result.
-        eos: The token that ends a row; without one all rows have `max_new` tokens.
+        eos: The token that ends a row, or several of which any does; without one all
+            rows have `max_new` tokens.
         pad: What follows eos.
         min_new: Tokens before eos may come.
         forbidden: Tokens that never come, such as PAD and BOS.
@@ -156,7 +103,7 @@ def sample(
     *,
     key: Key[Array, ""],
     max_new: int,
-    eos: int | None = None,
+    eos: Ends = None,
     pad: int = 0,
     temperature: float = 1.0,
     top_k: int = 0,
@@ -217,7 +164,7 @@ def _decode(
         chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
         log_probs = chosen - jax.nn.logsumexp(logits, axis=-1)
         token = jnp.where(now.finished, rules.pad, token)
-        ends = ~now.finished & (token == rules.eos if rules.eos is not None else False)
+        ends = ~now.finished & rules.is_end(token)
         decoded = Decoded(
             lax.dynamic_update_slice_in_dim(so_far.tokens, token[:, None], t, axis=1),
             jnp.where(ends, t + 1, so_far.lengths),

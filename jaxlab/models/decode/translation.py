@@ -27,7 +27,7 @@ def translate(
     beams: int = 4,
     length_penalty: float = 0.6,
     bos: int = 1,
-    eos: int = 2,
+    eos: int | Sequence[int] = 2,
     pad: int = 0,
     forbidden: Sequence[int] = (),
 ) -> Beams:
@@ -41,7 +41,7 @@ def translate(
         beams: Hypotheses a row; 1 is greedy, without a length penalty.
         length_penalty: See `beam_search`.
         bos: The token before every target.
-        eos: The token after it.
+        eos: The token after it, or several of which any is.
         pad: The token that means nothing.
         forbidden: Other tokens that never come, such as the unknown one.
     """

@@ -15,6 +15,7 @@ from jaxlab.core.ranges import Count, Natural, Rate, check_fields
 from jaxlab.core.typing import Array, Bool, Float, Int
 from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.recurrent import Cell, RecurrentStack, StackCarry
+from jaxlab.nn.tokens import look_up, read_prompts
 
 __all__ = ["RNNLM", "Pool", "RNNClassifier", "Words"]
 
@@ -49,8 +50,8 @@ class Words(nn.Module):
             self.out = nn.Dense(self.vocab_size)
 
     def __call__(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:
-        """Embed tokens."""
-        return self.table(tokens)
+        """Embed tokens; see `look_up` for those that there are not."""
+        return look_up(self.table.embedding.astype(self.dtype), tokens)
 
     def logits(self, hidden: Float[Array, "b t h"]) -> Float[Array, "b t v"]:
         """Score every token, in float32."""
@@ -69,13 +70,13 @@ class RNNLM(nn.Module):
         vocab_size: Tokens.
         width: Width of the states.
         depth: Layers.
-        cell: `rnn`, `gru` or `lstm`.
+        cell: See `Recurrent`.
         embed_width: Width of embeddings; 0: `width`.
         tied: See `Words`.
         dropout_rate: Of embeddings and of each layer's outputs.
         forget_bias: See `Recurrent`.
-        pad: Token that changes nothing in a call; `step` and `prefill`, which are told
-            lengths, read every token. None: there is no padding.
+        pad: Token that changes nothing, in a call as in `prefill` and `step`. None:
+            there is no padding.
         dtype: Of the computation; parameters and logits are float32.
     """
 
@@ -87,7 +88,7 @@ class RNNLM(nn.Module):
     tied: bool = False
     dropout_rate: Rate = 0.0
     forget_bias: float = 1.0
-    pad: int | None = 0
+    pad: int | None = None
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
@@ -109,8 +110,9 @@ class RNNLM(nn.Module):
         self, tokens: Int[Array, "b t"], *, train: bool = False
     ) -> Float[Array, "b t v"]:
         """Give the logits of the token after each token."""
-        is_token = None if self.pad is None else tokens != self.pad
-        x = self.features(self.embed_tokens(tokens), is_token, train=train)
+        x = self.features(
+            self.embed_tokens(tokens), self._is_token(tokens), train=train
+        )
         return self.words.logits(self.dropout(x, deterministic=not train))
 
     def embed_tokens(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:
@@ -141,17 +143,25 @@ class RNNLM(nn.Module):
         Returns:
             The last token of each prompt, and the state before it.
         """
-        last = lengths - 1
-        is_read = jnp.arange(tokens.shape[1])[None] < last[:, None]
+        tokens, begin = read_prompts(tokens, lengths)
+        is_read = jnp.arange(tokens.shape[1])[None] < lengths[:, None] - 1
+        is_token = self._is_token(tokens)
+        is_read = is_read if is_token is None else is_read & is_token
         _, state = self.stack(self.words(tokens), None, is_read, train=False)
-        return jnp.take_along_axis(tokens, last[:, None], axis=1)[:, 0], state
+        return begin, state
 
     def step(
         self, token: Int[Array, " b"], state: StackCarry, context: None = None
     ) -> tuple[Float[Array, "b v"], StackCarry]:
         """Read one token more and give the logits of the next, and the state."""
-        x, state = self.stack(self.words(token[:, None]), state, train=False)
+        is_token = self._is_token(token[:, None])
+        x = self.words(token[:, None])
+        x, state = self.stack(x, state, is_token, train=False)
         return self.words.logits(x)[:, 0], state
+
+    @nn.nowrap
+    def _is_token(self, tokens: Array) -> Array | None:
+        return None if self.pad is None else tokens != self.pad
 
 
 class RNNClassifier(nn.Module):
@@ -162,7 +172,7 @@ class RNNClassifier(nn.Module):
         num_classes: Outputs.
         width: Width of the states, each direction.
         depth: Layers.
-        cell: `rnn`, `gru` or `lstm`.
+        cell: See `Recurrent`.
         bidirectional: Whether to read backwards too.
         pool: `mean` of the outputs at all tokens, or the `last` state of each
             direction.
@@ -198,7 +208,8 @@ class RNNClassifier(nn.Module):
         check_fields(self)
         dropout = functools.partial(Dropout(self.dropout_rate), deterministic=not train)
         width = self.embed_width or self.width
-        x = nn.Embed(self.vocab_size, width, dtype=self.dtype, name="table")(tokens)
+        table = nn.Embed(self.vocab_size, width, name="table").embedding
+        x = look_up(table.astype(self.dtype), tokens)
         is_token = None if self.pad is None else tokens != self.pad
         x, carry = RecurrentStack(
             self.width,

@@ -20,6 +20,7 @@ from jaxlab.models.recurrent.language import Words
 from jaxlab.nn.dropout import Dropout
 from jaxlab.nn.recurrent import Carry, Cell, Recurrent, RecurrentStack, StackCarry
 from jaxlab.nn.recurrent_kernels import step_cell
+from jaxlab.nn.tokens import look_up
 
 __all__ = ["Attention", "Memory", "Seq2SeqRNN"]
 
@@ -107,7 +108,7 @@ class Seq2SeqRNN(nn.Module):
         width: Width of the decoder's states; a bidirectional encoder has half of it in
             each direction.
         depth: Layers of the encoder and of the decoder.
-        cell: `rnn`, `gru` or `lstm`.
+        cell: See `Recurrent`.
         attention: `luong`, `bahdanau` or `none`.
         bidirectional: Whether the encoder also reads backwards.
         embed_width: Width of embeddings; 0: `width`.
@@ -142,7 +143,7 @@ class Seq2SeqRNN(nn.Module):
             self.dtype,
         )
         if self.target_vocab_size:
-            self.source_words = nn.Embed(self.vocab_size, embed_width, dtype=self.dtype)
+            self.source_words = nn.Embed(self.vocab_size, embed_width)
         options: dict[str, Any] = {
             "cell": self.cell,
             "dropout_rate": self.dropout_rate,
@@ -184,7 +185,7 @@ class Seq2SeqRNN(nn.Module):
 
         Args:
             source: Tokens, then padding.
-            targets: Tokens from the first (BOS) on, then anything.
+            targets: Tokens from the first (BOS) on, then padding.
             train: Whether to drop units.
         """
         memory, carry = self._encode(source, train)
@@ -222,8 +223,11 @@ class Seq2SeqRNN(nn.Module):
             )
 
     def _encode(self, source: Array, train: bool) -> tuple[Memory | None, StackCarry]:
-        embed = self.source_words if self.target_vocab_size else self.target_words
-        x = self.dropout(embed(source), deterministic=not train)
+        if self.target_vocab_size:
+            x = look_up(self.source_words.embedding.astype(self.dtype), source)
+        else:
+            x = self.target_words(source)
+        x = self.dropout(x, deterministic=not train)
         is_token = source != self.pad
         outputs, ends = self.encoder(x, None, is_token, train=train)
         if self.bidirectional:  # both halves of a layer start one of the decoder's

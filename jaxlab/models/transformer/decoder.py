@@ -10,9 +10,11 @@ from jaxlab.models.transformer.sizes import DecoderState, TransformerSizes
 from jaxlab.nn.activation import Activation, GatedActivation
 from jaxlab.nn.blocks import TENSOR_RULES
 from jaxlab.nn.dropout import Dropout
-from jaxlab.nn.tokens import Positions
+from jaxlab.nn.tokens import Positions, read_prompts
 
 __all__ = ["TENSOR_RULES", "TransformerLM"]
+
+_NEVER = -(2**30)  # a length that no state grows out of
 
 
 class TransformerLM(TransformerSizes, kw_only=True):
@@ -77,6 +79,9 @@ class TransformerLM(TransformerSizes, kw_only=True):
         Returns:
             The last token of each prompt, with which to begin, and the state after
             those before it; see `jaxlab.models.decode.decoding`.
+
+        Raises:
+            InputError: If a known length is out of range, or there is too little room.
         """
         rows, size = tokens.shape
         self.check_len(max_len)
@@ -85,19 +90,20 @@ class TransformerLM(TransformerSizes, kw_only=True):
                 f"max_len {max_len} has no room for prompts of {size} tokens"
             )
         # Room for the rest comes afterwards: prompts need not look at empty places.
+        tokens, begin = read_prompts(tokens, lengths)
         cache = self.decoder.make_cache(rows, size - 1)
         if size > 1:
             x = self.token_embed(tokens[:, :-1])
             _, cache = self.decoder.extend(x, cache, jnp.zeros_like(lengths))
         cache = self.decoder.grow_cache(cache, max_len)
-        begin = jnp.take_along_axis(tokens, lengths[:, None] - 1, axis=1)[:, 0]
-        return begin, DecoderState(cache, lengths - 1)
+        # What began with no token never has room for another.
+        return begin, DecoderState(cache, jnp.where(begin < 0, _NEVER, lengths - 1))
 
     def step(
         self, token: Int[Array, " b"], state: DecoderState, context: None = None
     ) -> tuple[Float[Array, "b v"], DecoderState]:
         """Feed one token a row; give the logits of the next and the new state."""
-        x = self.token_embed(token[:, None], state.length)
+        x = self.token_embed(state.feed(token), state.length)
         x, cache = self.decoder.extend(x, *state)
         logits = self.logits(self.final_norm(x))
         return logits[:, 0], DecoderState(cache, state.length + 1)

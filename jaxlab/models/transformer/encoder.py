@@ -11,7 +11,7 @@ from jaxlab.models.transformer.sizes import TransformerSizes
 from jaxlab.nn.activation import Activation, GatedActivation
 from jaxlab.nn.blocks import TENSOR_RULES
 from jaxlab.nn.dropout import Dropout
-from jaxlab.nn.tokens import Positions, padding_mask
+from jaxlab.nn.tokens import Positions, look_up, padding_mask
 
 __all__ = ["TENSOR_RULES", "Pool", "TransformerEncoder"]
 
@@ -34,7 +34,7 @@ class TransformerEncoder(TransformerSizes, kw_only=True):
             `none` gives every token.
         representation_size: Width of a tanh layer on what is pooled; 0: none.
         num_classes: Outputs of a head on that; 0: none.
-        pad: Number of the padding token.
+        pad: Number of the padding token; None: there is no padding.
     """
 
     vocab_size: int = 30_522
@@ -45,7 +45,7 @@ class TransformerEncoder(TransformerSizes, kw_only=True):
     pool: Pool = "none"
     representation_size: int = 0
     num_classes: int = 0
-    pad: int = 0
+    pad: int | None = 0
     act: Activation | GatedActivation = "gelu"
     positions: Positions = "learned"
 
@@ -76,7 +76,7 @@ class TransformerEncoder(TransformerSizes, kw_only=True):
 
         Args:
             tokens: Numbers below `vocab_size`; no token sees padding.
-            types: Kinds of the tokens; None: all 0.
+            types: Kinds of the tokens, below `num_types`; None: all 0.
             train: Whether to drop.
 
         Returns:
@@ -86,12 +86,17 @@ class TransformerEncoder(TransformerSizes, kw_only=True):
         x = self.token_embed(tokens)
         if self.num_types:
             kinds = jnp.zeros_like(tokens) if types is None else types
-            x += self.type_embed.astype(x.dtype)[kinds]
+            x += look_up(self.type_embed.astype(x.dtype), kinds, "type")
+        elif types is not None:
+            raise InputError(
+                "types are given to a network with num_types=0, which has none"
+            )
         x = self.first_norm(x) if self.embed_norm else x
         x = self.dropout(x, deterministic=not train)
-        x = self.encoder(x, padding_mask(tokens, self.pad), train=train)
+        visible = padding_mask(tokens, self.pad)
+        x = self.encoder(x, visible, train=train)
         x = self.final_norm(x) if self.norm_first else x
-        x = self._pool(x, tokens != self.pad)
+        x = self._pool(x, visible[:, 0, 0])
         if self.representation_size:
             x = nn.tanh(self.pre_logits(x))
         if self.num_classes:

@@ -44,7 +44,7 @@ class Transformer(TransformerSizes, kw_only=True):
         tie_softmax: The target's table is the softmax's matrix too.
         has_logits_bias: Add one number a token to the logits.
         scale_embedding: See `TokenEmbed`.
-        pad: Number of the padding token.
+        pad: Number of the padding token; None: there is no padding.
     """
 
     vocab_size: Count = 37_000
@@ -56,7 +56,7 @@ class Transformer(TransformerSizes, kw_only=True):
     tie_softmax: bool = True
     has_logits_bias: bool = False
     scale_embedding: bool = True
-    pad: int = 0
+    pad: int | None = 0
 
     def setup(self) -> None:
         self.source_embed = self.embed(self.vocab_size, self.scale_embedding)
@@ -122,7 +122,7 @@ class Transformer(TransformerSizes, kw_only=True):
         self, token: Int[Array, " b"], state: DecoderState, context: Memory
     ) -> tuple[Float[Array, "b v"], DecoderState]:
         """Feed one token a row; give the logits of the next and the new state."""
-        x = self.target_embed(token[:, None], state.length)
+        x = self.target_embed(state.feed(token), state.length)
         x, cache = self.decoder.extend(x, *state, context.layers, context.visible)
         return self._logits(x)[:, 0], DecoderState(cache, state.length + 1)
 

@@ -2,15 +2,17 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.ranges import Count, Natural, NotNegative, Positive, Rate, check_fields
+from jaxlab.core.typing import Array, Int
 from jaxlab.nn.activation import Activation, GatedActivation
 from jaxlab.nn.norm import Norm, make_norm
 from jaxlab.nn.stack import Stack
-from jaxlab.nn.tokens import Positions, TokenEmbed
+from jaxlab.nn.tokens import Positions, TokenEmbed, check_numbers
 
 __all__ = ["DecoderState", "TransformerSizes"]
 
@@ -25,6 +27,21 @@ class DecoderState(NamedTuple):
 
     cache: Any
     length: Any
+
+    def feed(self, token: Int[Array, " b"]) -> Int[Array, "b 1"]:
+        """Return the token to read next, if there is room for it.
+
+        Inside `jax.jit` a row without room reads -1, whose vector is NaN: its logits
+        are NaN too, and nothing that was overwritten goes on unseen.
+
+        Raises:
+            InputError: If a known length is out of range.
+        """
+        room = jax.tree.leaves(self.cache)[0].shape[-2]
+        what = f"those of a state with room for {room} tokens (max_len)"
+        check_numbers(self.length, 0, room - 1, "length", what)
+        has_room = (self.length >= 0) & (self.length < room)
+        return jnp.where(has_room, token, -1)[:, None]
 
 
 class TransformerSizes(nn.Module, kw_only=True):

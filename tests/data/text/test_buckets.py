@@ -10,7 +10,9 @@ import pytest
 from jaxlab.core.batch import Rows, materialize
 from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh
+from jaxlab.data.batches import Source
 from jaxlab.data.text.buckets import BucketOrder, bucket_batches, bucket_pairs
+from jaxlab.data.text.sequences import pair_source
 
 
 def made(count, longest, seed=0):
@@ -262,3 +264,36 @@ def test_a_mesh_must_split_each_batch(buckets):
 def test_a_seed_out_of_range_is_refused():
     with pytest.raises(InputError, match="seed -1 must lie in"):
         BucketOrder((3,), (1,), seed=-1)
+
+
+@pytest.mark.parametrize("num_buckets", [1, 4])
+def test_pairs_are_read_in_the_order_in_which_they_were_given(num_buckets):
+    sources, targets = made(60, 20)
+    buckets = bucket_pairs(
+        sources, targets, max_len=17, batch_size=8, num_buckets=num_buckets
+    )
+    kept = [i for i in range(60) if max(len(sources[i]), len(targets[i])) < 17]
+    assert len(buckets) == len(kept) == 60 - buckets.num_dropped
+    whole = pair_source([sources[i] for i in kept], [targets[i] for i in kept])
+    assert isinstance(buckets, Source)
+    for index in (np.arange(len(kept)), np.array([7, 0, 7])):
+        expected, found = whole.rows(index), buckets.rows(index)
+        for name in ("source", "target"):
+            np.testing.assert_array_equal(found[name], expected[name])
+    numbers = [bucket.index for bucket in buckets.buckets]
+    np.testing.assert_array_equal(buckets.in_order(numbers), kept)
+
+
+def test_pairs_that_are_too_long_may_be_cut():
+    sources, targets = [[5] * 3, [5] * 9, [5]], [[6], [6] * 2, [6] * 7]
+    buckets = bucket_pairs(
+        sources, targets, max_len=4, batch_size=1, num_buckets=1, cut=True
+    )
+    assert (len(buckets), buckets.num_dropped, buckets.num_cut) == (3, 0, 2)
+    rows = buckets.rows(np.arange(3))
+    assert rows["source"].tolist() == [[5, 5, 5, 2], [5, 5, 5, 2], [5, 2, 0, 0]]
+    assert rows["target"].tolist() == [
+        [1, 6, 2, 0, 0],
+        [1, 6, 6, 2, 0],
+        [1, 6, 6, 6, 2],
+    ]

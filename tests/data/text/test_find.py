@@ -11,6 +11,7 @@ import pytest
 from jaxlab.core.errors import InputError
 from jaxlab.data.text import sources as module
 from jaxlab.data.text.find import EMBEDDED_PAIRS, EMBEDDED_TEXTS, find_pairs, find_text
+from tests.damage import check_reader
 
 ROOT = pathlib.Path(__file__).parents[3]
 # Where text/multi30k/raw and text/tinyshakespeare lie, if this machine has them.
@@ -123,7 +124,85 @@ def test_only_line_feeds_end_a_line():
     write("own/train.de", lines + "\n" + 20 * "x\n")
     write("own/train.en", lines + "\n" + 20 * "x\n")
     train = find_pairs("own", source="de", target="en").train
-    assert [source for source, _ in train[:4]] == ["a\u2028b\x0bc", "d\x85e", "", "f"]
+    assert [source for source, _ in train[:3]] == ["a\u2028b\x0bc", "d\x85e", "f"]
+
+
+def test_pairs_with_an_empty_side_are_left_out_and_counted():
+    write_pairs("own")
+    write("own/train.de", "".join(f"{'' if i in (3, 7) else i}\n" for i in range(40)))
+    write("own/train.en", "".join(f"{'  ' if i in (7, 9) else i}\n" for i in range(40)))
+    write("own/test.en", "\nb\n")
+    pairs = find_pairs("own", source="de", target="en")
+    assert len(pairs.train) == 37
+    assert pairs.train[3] == ("4", "4")
+    assert pairs.num_empty == (3, 0, 1)
+    assert str(pairs) == (
+        "own: 37 + 3 + 1 pairs (train, valid, test); 3 + 0 + 1 left out, with an empty "
+        "side"
+    )
+    write("own/val.de", "\n\n\n")
+    said = message(find_pairs, "own", source="de", target="en")
+    assert "of which neither side is empty" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("größer\n".encode("utf-16"), "iconv -f UTF-16 -t UTF-8"),
+        ("größer\n".encode("utf-32"), "iconv -f UTF-32 -t UTF-8"),
+        ("larger\n".encode("utf-16-le"), "iconv -f UTF-16LE -t UTF-8"),
+        ("größer\n".encode("latin-1"), "iconv -f LATIN1 -t UTF-8"),
+        (b"a\0b\n", "it has characters NUL"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_other_encodings_are_named_with_the_way_out(content, said, suffix):
+    write_pairs("own")
+    pathlib.Path("own/train.de").unlink()
+    write(f"own/train.de{suffix}", content * 40)
+    found = message(find_pairs, "own", source="de", target="en")
+    assert found.startswith(f"text own/train.de{suffix} cannot be read")
+    assert said in found
+    assert "\n" not in found
+    write(f"a.txt{suffix}", content * 40)
+    assert said in message(find_text, f"a.txt{suffix}")
+
+
+def test_texts_of_windows_are_those_of_others():
+    lines = "".join(f"line {i}\n" for i in range(40))
+    write("a.txt", b"\xef\xbb\xbf" + lines.replace("\n", "\r\n").encode())
+    write("b.txt", lines)
+    one, two = find_text("a.txt"), find_text("b.txt")
+    assert (one.train, one.valid, one.test) == (two.train, two.valid, two.test)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_damaged_pairs_are_refused_or_read_as_pairs(suffix):
+    write_pairs("own", suffix)
+    whole = find_pairs("own", source="de", target="en")
+
+    def is_right(pairs):
+        # Letters may be others: no checksum guards a text. Gzip has one.
+        sides = [side for pair in pairs.train for side in pair]
+        is_text = all(side and "\n" not in side for side in sides)
+        return is_text and (pairs == whole or not suffix)
+
+    def read(file):
+        return find_pairs("own", source="de", target="en")
+
+    assert check_reader(read, pathlib.Path(f"own/train.de{suffix}"), is_right) > 20
+
+
+@pytest.mark.fuzz
+def test_a_damaged_text_is_refused_or_read_as_a_text():
+    write("a.txt", "Fünf größere Bögen.\n" * 9)
+
+    def is_right(text):
+        return "\0" not in text.train + text.valid + text.test
+
+    file = pathlib.Path("a.txt")
+    assert check_reader(lambda file: find_text(str(file)), file, is_right) > 20
 
 
 def test_an_absent_folder_is_named_with_all_places():

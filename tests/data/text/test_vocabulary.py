@@ -3,8 +3,10 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import unicodedata
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.data.text.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, train_vocabulary
+from jaxlab.data.text.words import split_words
+from tests.damage import check_reader
 
 ROOT = pathlib.Path(__file__).parents[3]
 TEXTS = ["the cat sat on the mat.", "The dog, the log;\tthe fög!", "12 cats\n\n34 dogs"]
@@ -25,8 +29,55 @@ ODD = [
 SIZES = {"byte": 0, "char": 0, "word": 0, "bpe": 280}
 
 
+PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # with a joiner
+# A text, and its words; each is one word with the marks of its letters.
+SCRIPTS = {
+    "Devanagari": ("नमस्ते दुनिया।", ["नमस्ते", "दुनिया", "।"]),
+    "Tamil": ("வணக்கம், உலகம்", ["வணக்கம்", ",", "உலகம்"]),
+    "Hebrew": ("שָׁלוֹם עוֹלָם", ["שָׁלוֹם", "עוֹלָם"]),
+    "Arabic": ("مَرْحَبًا بِالعَالَم", ["مَرْحَبًا", "بِالعَالَم"]),
+    "Persian": (PERSIAN, [PERSIAN]),
+    "Thai": ("สวัสดี ครับ", ["สวัสดี", "ครับ"]),
+    "NFD": ("e\u0301te\u0301 Mu\u0308ller", ["e\u0301te\u0301", "Mu\u0308ller"]),
+    "emoji": ("ok 👩\u200d👩\u200d👧!", ["ok", "👩\u200d👩\u200d👧", "!"]),
+}
+
+
 def trained(kind, **options):
     return train_vocabulary(TEXTS, kind, SIZES[kind], **options)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_word_ends_at_a_mark(script):
+    text, words = SCRIPTS[script]
+    vocabulary = train_vocabulary([text], "word", normalization="none")
+    assert {*vocabulary.tokens} == {*words}
+    assert vocabulary.decode(vocabulary.encode([text])) == [" ".join(words)]
+
+
+def test_words_of_ascii_and_german_are_those_of_before():
+    texts = [*TEXTS, "Zwei junge weiße Männer: don't, 3.14 m²! a_b\x1cc", *ODD[:3]]
+    old = re.compile(r"\w+|[^\w\s]")
+    for text in texts:
+        assert split_words(text) == old.findall(text)
+
+
+def test_one_character_is_written_in_one_way():
+    for kind in ("char", "word"):
+        vocabulary = train_vocabulary(["é"], kind)
+        assert vocabulary.tokens == ("é",)
+        assert vocabulary.encode(["e\u0301"]) == vocabulary.encode(["é"]) == [[4]]
+        assert "NFC" in str(vocabulary)
+    apart = train_vocabulary(["e\u0301"], "char", normalization="none")
+    assert len(apart) == 4 + 2
+    assert "as written" in str(apart)
+    ligature = train_vocabulary(["ﬁ"], "char", normalization="NFKC")
+    assert ligature.tokens == ("f", "i")
+    # Lower case comes first: a capital I with a dot is two characters then.
+    dotted = trained("char", lowercase=True)
+    assert dotted.prepare("İE\u0301") == "i\u0307é"
+    with pytest.raises(InputError, match="normalization 'nfc' is not one of NFC"):
+        trained("char", normalization="nfc")
 
 
 def test_the_special_ids_are_the_first_four():
@@ -36,10 +87,13 @@ def test_the_special_ids_are_the_first_four():
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
 @pytest.mark.parametrize("text", ODD)
 def test_bytes_and_bpe_give_any_text_back(kind, text):
-    vocabulary = trained(kind)
+    vocabulary = trained(kind, normalization="none")
     (ids,) = vocabulary.encode([text])
     assert all(UNK < number < len(vocabulary) for number in ids)
     assert vocabulary.decode([ids]) == [text]
+    composed = trained(kind)
+    found = composed.decode(composed.encode([text]))
+    assert found == [unicodedata.normalize("NFC", text)] == [composed.prepare(text)]
 
 
 @pytest.mark.parametrize("kind", ["byte", "char", "bpe"])
@@ -247,6 +301,48 @@ def test_a_file_that_is_no_vocabulary_is_refused(content, tmp_path):
     path.write_text(content)
     with pytest.raises(InputError, match=r"vocabulary .*json cannot be read"):
         Vocabulary.load(path)
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_a_file_of_the_first_version_encodes_as_it_did(kind, tmp_path):
+    path = tmp_path / "vocabulary.json"
+    text, old = "नमस्ते", re.compile(r"\w+|[^\w\s]")
+    now = trained(kind, normalization="none")
+    tokens = [*now.tokens] if kind == "bpe" else [*now.tokens, *old.findall(text)]
+    content = {
+        "format": "jaxlab vocabulary 1",
+        "kind": kind,
+        "tokens": tokens if kind != "byte" else [*now.tokens],
+        "merges": [list(pair) for pair in now.merges],
+        "lowercase": False,
+    }
+    path.write_text(json.dumps(content))
+    loaded = Vocabulary.load(path)
+    assert loaded.encode(TEXTS) == now.encode(TEXTS)
+    assert loaded.prepare("e\u0301") == "e\u0301"
+    if kind == "word":
+        assert loaded.decode(loaded.encode([text])) == [" ".join(old.findall(text))]
+    else:
+        assert loaded.encode([ODD[3]]) == now.encode([ODD[3]])
+    loaded.save(path)
+    assert Vocabulary.load(path) == loaded
+
+
+def test_a_changed_token_is_noticed(tmp_path):
+    path = tmp_path / "vocabulary.json"
+    trained("word").save(path)
+    text = path.read_text()
+    path.write_text(text.replace("the", "thy", 1))
+    with pytest.raises(InputError, match="its checksum is that of another content"):
+        Vocabulary.load(path)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("kind", SIZES)
+def test_damaged_files_are_refused_or_read_right(kind, tmp_path):
+    path, whole = tmp_path / "vocabulary.json", trained(kind)
+    whole.save(path)
+    assert check_reader(Vocabulary.load, path, lambda found: found == whole) > 40
 
 
 def test_an_absent_file_is_named(tmp_path):

@@ -40,3 +40,13 @@ def test_unknown_characters_are_counted():
     data = encode_text(text, 2)
     assert data.unknown_rate == 0.25
     assert "25.00% of the test unknown" in str(data)
+
+
+def test_bits_are_those_of_the_text_as_it_is_read():
+    text = Text("accents", "e\u0301" * 40, "e\u0301" * 10, "e\u0301" * 10)
+    data = encode_text(text, 4)
+    assert (len(data.vocabulary), len(data.test.tokens)) == (4 + 1, 10)
+    assert data.bits_per_character(math.log(2)) == 1
+    assert data.sizes == {"train": 36, "valid": 4, "test": 4}
+    apart = encode_text(text, 4, normalization="none")
+    assert (len(apart.vocabulary), len(apart.test.tokens)) == (4 + 2, 20)

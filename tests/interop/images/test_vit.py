@@ -1,7 +1,6 @@
 """Tests of `jaxlab.interop.images.vit`; those against transformers are beside this."""
 
 import json
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -144,13 +143,16 @@ def test_a_folder_without_the_files_is_refused(tmp_path):
         load_hf_vit(str(tmp_path))
 
 
-def test_a_folder_without_safetensors_installed_says_what_to_install(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    (tmp_path / "model.safetensors").touch()
-    with pytest.raises(InputError, match="pip install safetensors"):
-        load_hf_vit(tmp_path, CONFIG)
+@pytest.mark.parametrize("name", ["google/vit-base-patch16-224", "vit-large"])
+def test_a_name_of_the_hub_says_how_to_fetch_it(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for config in (None, CONFIG):
+        with pytest.raises(InputError) as raised:
+            load_hf_vit(name, config)
+        folder = name.split("/")[-1]
+        said = str(raised.value)
+        assert f"`hf download {name} --local-dir {folder}`" in said
+        assert "\n" not in said
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from jaxlab.interop.text.marian import load_hf_marian, to_hf_marian
 from jaxlab.models.decode.decoding import greedy
 from jaxlab.models.transformer.encoder_decoder import Transformer
 from tests.closeness import relative_error
+from tests.jitted import jitted_apply
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -152,6 +153,55 @@ def test_weights_come_back_to_the_last_bit(changes):
     torch.testing.assert_close(forward(empty.eval()), forward(model), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_tables_of_positions_may_be_rounded(dtype):
+    model = hugging_face()
+    rounded, state = getattr(torch, dtype), model.state_dict()
+    half = {key: weight.to(rounded).float() for key, weight in state.items()}
+    _, params = load_hf_marian(half, model.config.to_dict())
+    table = half["model.shared.weight"].numpy()
+    np.testing.assert_array_equal(params["source_embed"]["embedding"], table)
+    # Other positions are refused in any precision.
+    key = "model.encoder.embed_positions.weight"
+    for wrong in (half[key].roll(1, 0), half[key][:, :8], half[key][:, 0]):
+        with pytest.raises(InputError, match="does not hold the sines and cosines"):
+            load_hf_marian(half | {key: wrong}, model.config.to_dict())
+    if dtype == "bfloat16":  # which torch does not turn to NumPy
+        raw = {k: w.bfloat16() for k, w in half.items()}
+        with pytest.raises(InputError, match=r"pass weight\.detach\(\)\.float"):
+            load_hf_marian(raw, model.config.to_dict())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_folder_of_half_precision_loads(dtype, tmp_path):
+    model = hugging_face().to(getattr(torch, dtype))
+    weights = model.state_dict()
+    model.save_pretrained(tmp_path)
+    pickled = tmp_path / "pickled.bin"  # with the tables of positions
+    torch.save(weights, pickled)
+    expected = load_hf_marian({k: w.float() for k, w in weights.items()}, CONFIG)[1]
+    for source in (tmp_path, pickled):
+        found = load_hf_marian(source)[1]
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_without_padding_nothing_is_hidden():
+    model = hugging_face()
+    network, params = load_hf_marian(
+        model.state_dict(), {**model.config.to_dict(), "pad_token_id": None}
+    )
+    assert network.pad is None
+    source = torch.from_numpy(SOURCE)
+    expected = model(
+        input_ids=source,
+        attention_mask=torch.ones_like(source),
+        decoder_input_ids=torch.from_numpy(TARGETS),
+    ).logits.detach()
+    inputs = jnp.asarray(SOURCE, "int32"), jnp.asarray(TARGETS, "int32")
+    found = jitted_apply(network, {"params": params}, *inputs)
+    assert relative_error(found, expected) < PARITY
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, APART])
 def test_a_saved_folder_loads(changes, tmp_path):
@@ -193,6 +243,11 @@ def test_fields_follow_the_configuration_and_the_call():
         ({"decoder_attention_heads": 4}, r"decoder_attention_heads 4 .* has 2"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings False"),
         ({"decoder_vocab_size": 31}, "decoder_vocab_size 31"),
+        ({"d_model": 15, "encoder_attention_heads": 3}, "has 3"),
+        ({"d_model": 15}, "d_model 15 .* is odd"),
+        ({"d_model": "16"}, "d_model '16' of the configuration must be a whole number"),
+        ({"pad_token_id": -1}, "pad_token_id '-1' .* must be a token, or null"),
+        ({"dropout": None}, "dropout 'None' .* a number of at least 0"),
     ],
 )
 def test_what_the_transformer_does_not_have_is_refused(change, message):

@@ -10,8 +10,10 @@ from jaxlab.interop.torch.recurrent import load_torch_rnn, to_torch_rnn
 from tests.closeness import relative_error
 from tests.jitted import jitted_apply, jitted_init
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-CLASSES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
+GATES = {"rnn": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
+CLASSES = {"rnn": "RNN", "rnn_relu": "RNN", "gru": "GRU", "lstm": "LSTM"}
+# What torch calls them, and what no weight tells.
+TOLD = {"rnn": {"nonlinearity": "tanh"}, "rnn_relu": {"nonlinearity": "relu"}}
 LENGTHS = np.array([6, 3, 4])
 
 # Relative to the largest value; both sum in float32, in another order (3e-7 is seen).
@@ -40,7 +42,9 @@ def torch_weights(rng, cell, *, in_width=5, width=4, depth=2, bidirectional=True
 
 @pytest.mark.parametrize("cell", GATES)
 def test_weights_tell_the_network(rng, cell):
-    stack, params = load_torch_rnn(torch_weights(rng, cell, depth=3), dropout_rate=0.1)
+    stack, params = load_torch_rnn(
+        torch_weights(rng, cell, depth=3), dropout_rate=0.1, **TOLD.get(cell, {})
+    )
     assert (stack.cell, stack.width, stack.depth) == (cell, 4, 3)
     assert stack.bidirectional
     assert stack.dropout_rate == 0.1
@@ -51,11 +55,12 @@ def test_weights_tell_the_network(rng, cell):
 
 @pytest.mark.parametrize("cell", GATES)
 def test_parameters_out_and_in_again_are_the_same(rng, cell):
-    _, params = load_torch_rnn(torch_weights(rng, cell))
+    told = TOLD.get(cell, {})
+    _, params = load_torch_rnn(torch_weights(rng, cell), **told)
     weights = to_torch_rnn(params)
     assert weights.keys() == torch_weights(rng, cell).keys()
     assert not weights["bias_hh_l0"][: 2 * 4 if cell == "gru" else None].any()
-    again = load_torch_rnn(weights)[1]
+    again = load_torch_rnn(weights, **told)[1]
     assert jax.tree.structure(again) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, again, params)
 
@@ -83,10 +88,32 @@ def test_what_is_not_offered_is_refused(rng):
         to_torch_rnn({**params, "head": {"kernel": np.zeros((4, 2))}})
 
 
+def test_the_nonlinearity_of_an_rnn_must_be_said(rng):
+    with pytest.raises(InputError, match=r"nonlinearity None .* 'tanh' or 'relu'"):
+        load_torch_rnn(torch_weights(rng, "rnn"))
+    with pytest.raises(InputError, match="weights of 'gru', which has no choice"):
+        load_torch_rnn(torch_weights(rng, "gru"), nonlinearity="relu")
+
+
+@pytest.mark.parametrize("cell", ["rnn_relu", "gru", "lstm"])
+def test_a_network_without_biases_has_zeros(rng, cell):
+    weights = torch_weights(rng, cell)
+    zeros = {k: 0 * w if k.startswith("bias") else w for k, w in weights.items()}
+    without = {k: w for k, w in weights.items() if not k.startswith("bias")}
+    stacks = [load_torch_rnn(w, **TOLD.get(cell, {})) for w in (zeros, without)]
+    assert stacks[0][0] == stacks[1][0]
+    jax.tree.map(np.testing.assert_array_equal, stacks[0][1], stacks[1][1])
+
+
 def torch_module(cell, depth, bidirectional):
     torch = pytest.importorskip("torch")
     module = getattr(torch.nn, CLASSES[cell])(
-        5, 4, depth, batch_first=True, bidirectional=bidirectional
+        5,
+        4,
+        depth,
+        batch_first=True,
+        bidirectional=bidirectional,
+        **TOLD.get(cell, {}),
     )
     with torch.no_grad():
         for parameter in module.parameters():
@@ -109,7 +136,7 @@ def test_outputs_carries_and_gradients_are_those_of_torch(
     rng, cell, depth, bidirectional, packed
 ):
     torch, module = torch_module(cell, depth, bidirectional)
-    stack, params = load_torch_rnn(module.state_dict())
+    stack, params = load_torch_rnn(module.state_dict(), **TOLD.get(cell, {}))
     x = rng.normal(size=(3, 6, 5)).astype(np.float32)
     carry = starts(rng, cell, depth * (1 + bidirectional))
     theirs, start = torch.tensor(x, requires_grad=True), list(map(torch.tensor, carry))
@@ -162,7 +189,7 @@ def test_outputs_carries_and_gradients_are_those_of_torch(
 @pytest.mark.parametrize("cell", GATES)
 def test_torch_runs_our_parameters(rng, key, cell):
     torch, module = torch_module(cell, 2, True)
-    stack, _ = load_torch_rnn(module.state_dict())
+    stack, _ = load_torch_rnn(module.state_dict(), **TOLD.get(cell, {}))
     x = jnp.asarray(rng.normal(size=(3, 6, 5)), jnp.float32)
     variables = jitted_init(stack, key, x, train=False)
     weights = {k: torch.tensor(w) for k, w in to_torch_rnn(variables["params"]).items()}

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.peer
 PARITY = 1e-5
 
 WIDTH, HEADS = 16, 2
+TOLD = {"act": "relu", "norm_first": False}  # torch's defaults
 LAYER = {"dim_feedforward": 24, "dropout": 0.0, "batch_first": True}
 # True: padding, as torch has it.
 SOURCE_PAD = np.array([[0, 0, 0, 0, 0], [0, 0, 0, 1, 1], [0, 1, 1, 1, 1]], bool)
@@ -101,7 +102,7 @@ def test_a_whole_transformer_with_masks_is_that_of_torch(
         memory_key_padding_mask=torch.from_numpy(SOURCE_PAD),
     )
     network, params = load_torch_transformer(
-        theirs.state_dict(), HEADS, norm_first=norm_first, **ours
+        theirs.state_dict(), HEADS, **{**TOLD, "norm_first": norm_first, **ours}
     )
     source_visible = shown(SOURCE_PAD)
     masks = (source_visible, shown(TARGET_PAD), source_visible)
@@ -117,7 +118,7 @@ def test_an_encoder_alone_is_that_of_torch(norm_first, norm, vectors):
     hidden = np.triu(np.ones((5, 5), bool), 2)
     expected = theirs(*tensors(vectors[0], hidden, SOURCE_PAD))
     network, params = load_torch_transformer(
-        theirs.state_dict(), HEADS, norm_first=norm_first
+        theirs.state_dict(), HEADS, act="relu", norm_first=norm_first
     )
     visible = shown(SOURCE_PAD) & jnp.asarray(~hidden)[None, None]
     outputs = jitted_apply(
@@ -135,7 +136,7 @@ def test_a_decoder_alone_is_that_of_torch(norm, is_causal, vectors):
     source, target = tensors(*vectors)
     expected = theirs(target, source, tgt_mask=mask)
     network, params = load_torch_transformer(
-        theirs.state_dict(), HEADS, is_causal=is_causal
+        theirs.state_dict(), HEADS, is_causal=is_causal, **TOLD
     )
     source, target = map(jnp.asarray, vectors)
     outputs = network.apply({"params": params}, target, None, source)
@@ -146,7 +147,9 @@ def test_a_decoder_alone_is_that_of_torch(norm, is_causal, vectors):
 @pytest.mark.parametrize("scan", [False, True])
 def test_weights_come_back_to_the_last_bit(make, scan):
     theirs = make()
-    network, params = load_torch_transformer(theirs.state_dict(), HEADS, scan=scan)
+    network, params = load_torch_transformer(
+        theirs.state_dict(), HEADS, scan=scan, **TOLD
+    )
     back = to_torch_transformer(network, params)
     assert back.keys() == theirs.state_dict().keys()
     for name, weight in theirs.state_dict().items():
@@ -156,7 +159,7 @@ def test_weights_come_back_to_the_last_bit(make, scan):
 
 def test_the_parameters_fit_a_transformer_of_tokens(key):
     weights = transformer(norm_first=True).state_dict()
-    _, params = load_torch_transformer(weights, HEADS, norm_first=True)
+    _, params = load_torch_transformer(weights, HEADS, act="relu", norm_first=True)
     network = Transformer(
         vocab_size=7,
         encoder_depth=2,
@@ -176,7 +179,7 @@ def test_the_parameters_fit_a_transformer_of_tokens(key):
 def test_fields_reach_the_blocks():
     weights = transformer().state_dict()
     network, _ = load_torch_transformer(
-        weights, HEADS, dtype=jnp.bfloat16, dropout_rate=0.1
+        weights, HEADS, dtype=jnp.bfloat16, dropout_rate=0.1, **TOLD
     )
     assert isinstance(network, EncoderDecoder)
     assert (network.encoder.depth, network.decoder.depth) == (2, 3)
@@ -192,13 +195,13 @@ def test_wrong_weights_are_named():
     weights = transformer().state_dict()
     weights["decoder.extra"] = weights.pop("decoder.layers.2.norm3.bias")
     with pytest.raises(InputError) as raised:
-        load_torch_transformer(weights, HEADS)
+        load_torch_transformer(weights, HEADS, **TOLD)
     assert "missing: decoder.layers.2.norm3.bias;" in str(raised.value)
     assert "not known: decoder.extra" in str(raised.value)
     with pytest.raises(InputError, match="bias=False is not offered"):
-        load_torch_transformer(transformer(bias=False).state_dict(), HEADS)
+        load_torch_transformer(transformer(bias=False).state_dict(), HEADS, **TOLD)
     with pytest.raises(InputError, match=r"no layers\.0\.linear1\.weight"):
-        load_torch_transformer({"weight": np.zeros(3)}, HEADS)
+        load_torch_transformer({"weight": np.zeros(3)}, HEADS, **TOLD)
 
 
 @pytest.mark.parametrize(
@@ -215,3 +218,10 @@ def test_a_stack_that_torch_cannot_have_is_not_exported(fields):
     stack = Stack(1, {"width": 8, "num_heads": 2, "hidden_dim": 8, **fields})
     with pytest.raises(InputError, match=next(iter(fields))):
         to_torch_transformer(NormedStack(stack), {})
+
+
+@pytest.mark.parametrize("left_out", TOLD)
+def test_what_no_weight_tells_must_be_said(left_out):
+    told = {name: value for name, value in TOLD.items() if name != left_out}
+    with pytest.raises(TypeError, match=left_out):
+        load_torch_transformer(encoder().state_dict(), HEADS, **told)

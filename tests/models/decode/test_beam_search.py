@@ -39,7 +39,7 @@ def run(tables, step=step, **options):
 
     @jax.jit
     def search(tables):
-        return beam_search(step, ones, ones, tables, eos=EOS, **options)
+        return beam_search(step, ones, ones, tables, **{"eos": EOS, **options})
 
     return jax.tree.map(np.asarray, search(tables))
 
@@ -49,22 +49,22 @@ def log_softmax(logits):
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
-def ranked(hypotheses, beams):
+def ranked(hypotheses, beams, eos=(EOS,)):
     """Sort (score, log-probability, tokens): what ended first, each by score."""
-    return sorted(hypotheses, key=lambda h: (h[2][-1] != EOS, -h[0]))[:beams]
+    return sorted(hypotheses, key=lambda h: (h[2][-1] not in eos, -h[0]))[:beams]
 
 
 def scored(log_prob, tokens, alpha):
     return log_prob / ((5 + len(tokens)) / 6) ** alpha, log_prob, tokens
 
 
-def brute_force(table, max_new, alpha, allows=lambda tokens: True):
+def brute_force(table, max_new, alpha, allows=lambda tokens: True, eos=(EOS,)):
     """Score all sequences that end with their first EOS, or reach `max_new`."""
     table, found = log_softmax(table), []
     for length in range(1, max_new + 1):
         for tokens in itertools.product(range(VOCABULARY), repeat=length):
-            ends = tokens[-1] == EOS
-            if EOS in tokens[:-1] or not (ends or length == max_new):
+            ends = tokens[-1] in eos
+            if {*eos} & {*tokens[:-1]} or not (ends or length == max_new):
                 continue
             if not allows(tokens):
                 continue
@@ -115,6 +115,20 @@ def test_enough_beams_find_what_brute_force_finds(tables, alpha):
     for row, table in enumerate(tables):
         expected = ranked(brute_force(table, 3, alpha), 40)
         assert_beams_are(got, row, expected, pad=3)
+
+
+def test_any_of_several_tokens_ends_a_hypothesis(tables):
+    # 2 + 4 + 8 end after one to three tokens, and 8 are cut off.
+    got = run(tables, beams=22, max_new=3, eos=[EOS, 3])
+    for row, table in enumerate(tables):
+        expected = brute_force(table, 3, 0.6, eos=(EOS, 3))
+        assert_beams_are(got, row, ranked(expected, 22, eos=(EOS, 3)))
+    with pytest.raises(InputError, match="more than the 22 sequences"):
+        run(tables, beams=23, max_new=3, eos=[EOS, 3])
+    # One that ends twice is one that ends.
+    twice = run(tables, beams=3, max_new=4, eos=[EOS, EOS])
+    once = run(tables, beams=3, max_new=4, eos=EOS)
+    jax.tree.map(np.testing.assert_array_equal, twice, once)
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)

@@ -45,7 +45,7 @@ def naive_greedy(table, max_new, eos, banned=lambda t: ()):
         previous, token = token, int(order[0])
         tokens.append(token)
         total += log_probs[token]
-        if token == eos:
+        if token in (eos if isinstance(eos, tuple) else (eos,)):
             break
     return tokens, total
 
@@ -83,6 +83,17 @@ def test_greedy_is_a_naive_loop_with_eos_kept_and_pad_after(tables, pad):
     expected = [naive_greedy(table, 6, EOS) for table in np.asarray(tables)]
     assert {len(tokens) for tokens, _ in expected} >= {1, 2, 6}
     assert_rows_are(got, expected, pad=pad)
+
+
+@pytest.mark.parametrize("min_new", [0, 2])
+def test_any_of_several_tokens_ends_a_row(tables, min_new):
+    got = run(greedy, tables, max_new=6, eos=[EOS, 3], min_new=min_new)
+    expected = [
+        naive_greedy(t, 6, (EOS, 3), lambda t: (EOS, 3) if t < min_new else ())
+        for t in np.asarray(tables)
+    ]
+    assert {tokens[-1] for tokens, _ in expected} >= {EOS, 3}
+    assert_rows_are(got, expected)
 
 
 def test_without_eos_all_rows_are_full(tables):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlab.core.errors import InputError
 from jaxlab.core.model import from_linen
 from jaxlab.models.decode.generation import (
     generate,
@@ -87,3 +88,30 @@ def test_windows_go_on_from_what_was_drawn_last(case, key):
         found = generate(module, params, prompt, max_new=4, key=key, **options).tokens
         np.testing.assert_array_equal(drawn[:, 4 * window : 4 * window + 4], found)
         prompt = found
+
+
+@pytest.mark.parametrize("wrong", [0, 5])
+def test_a_prompt_length_that_cannot_be_is_refused_or_nan(case, key, wrong):
+    module, params = case
+
+    def draw(lengths):
+        found = generate(module, params, TOKENS, lengths, max_new=3, key=key)
+        return found.tokens, found.log_probs
+
+    with pytest.raises(InputError, match=f"prompt length {wrong} at"):
+        draw(jnp.array([2, wrong]))
+    _, log_probs = jax.jit(draw)(jnp.array([2, wrong]))
+    np.testing.assert_array_equal(np.isnan(log_probs), [False, True])
+
+
+def test_what_stands_behind_a_prompt_may_be_no_token(case, key):
+    module, params = case
+    draw = jax.jit(
+        lambda prompts: generate(
+            module, params, prompts, jnp.array([2, 4]), max_new=3, key=key
+        )
+    )
+    found = [draw(TOKENS.at[0, 2:].set(number)) for number in (1, -1, VOCAB)]
+    for other in found[1:]:
+        jax.tree.map(np.testing.assert_array_equal, other, found[0])
+    assert np.isfinite(found[0].log_probs).all()

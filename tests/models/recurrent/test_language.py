@@ -77,6 +77,25 @@ def test_steps_of_a_language_model_are_its_call(source, cell, tied):
     close(logits, jitted_apply(module, variables, source))
 
 
+@pytest.mark.parametrize("pad", [None, 0])
+def test_a_call_and_steps_agree_on_token_0(source, pad):
+    assert RNNLM(V).pad is None
+    module = RNNLM(V, H, 2, pad=pad)
+    tokens = source.at[:, 1].set(0)
+    variables = random_variables(module, tokens)
+    expected = jitted_apply(module, variables, tokens)
+    ones = jnp.ones(B, jnp.int32)
+    _, start = jitted_apply(module, variables, tokens, ones, S, method="prefill")
+    logits, _ = steps(module, variables, tokens, start)
+    close(logits, expected)
+    # A prompt with padding in it is what the call makes of it, too.
+    last, state = jitted_apply(
+        module, variables, tokens, jnp.full(B, 3), S, method="prefill"
+    )
+    logits, _ = jitted_apply(module, variables, last, state, method="step")
+    close(logits, expected[:, 2])
+
+
 def test_prefill_stops_before_the_last_token_of_each_prompt(source):
     module = RNNLM(V, H, 2)
     variables = random_variables(module, source)
@@ -102,7 +121,7 @@ def test_a_language_model_does_not_see_the_future(source):
 
 
 def test_padding_before_a_text_changes_nothing(source):
-    module = RNNLM(V, H)
+    module = RNNLM(V, H, pad=0)
     variables = random_variables(module, source)
     shifted = jnp.pad(source[:1], ((0, 0), (2, 0)))
     close(
@@ -112,7 +131,7 @@ def test_padding_before_a_text_changes_nothing(source):
 
 
 def test_tied_logits_are_products_with_the_embeddings(source):
-    module = RNNLM(V, H, tied=True)
+    module = RNNLM(V, H, tied=True, pad=0)
     variables = random_variables(module, source)
     assert "out" not in variables["params"]["words"]
     hidden, _ = module.bind(variables).stack(
