@@ -113,8 +113,10 @@ def main(config: Config) -> dict[str, float]:
     """Train, translate the test set, draw, and return the final metrics."""
     multiple = config.batch_multiple
     engine = make_engine(config.run.mesh, config.run.engine, batch_size=multiple)
-    names = {"source": config.source, "target": config.target}
-    pairs = find_pairs(config.data, config.run.data_dir, **names, seed=config.seed)
+    place, seed = config.run.data_dir, config.seed
+    pairs = find_pairs(
+        config.data, place, source=config.source, target=config.target, seed=seed
+    )
     data = encode_pairs(
         pairs,
         config.vocabulary,
@@ -174,13 +176,12 @@ def main(config: Config) -> dict[str, float]:
         return {"tokens": found.best().tokens}
 
     key, ema = jax.random.key(config.seed), config.ema_decay > 0
-    one = data.valid.rows(np.array([0]))
-    inputs = one["source"], one["target"]
+    source, target = data.valid.rows(np.array([0])).values()
     state = init_state(
-        model, optimizer, key, engine.mesh, *inputs, rules=TENSOR_RULES, ema=ema
+        model, optimizer, key, engine.mesh, source, target, rules=TENSOR_RULES, ema=ema
     )
     step = make_train_step(loss_fn, optimizer, schedule, ema_decay=config.ema_decay)
-    jax.eval_shape(search, state, one)  # wrong values are told before training
+    jax.eval_shape(search, state, {"source": source})  # wrong values are told at once
     collect = make_bucket_collector(per_pair, data.valid, engine.mesh)
     decode = make_bucket_collector(search, data.test, engine.mesh)
     with RunFolder("translate_multi30k", config, free=SEARCH) as run:

@@ -18,6 +18,17 @@ def train(folder, **fields):
 
 
 @pytest.fixture
+def no_last_state(monkeypatch):
+    """Take the last state away, so that all must be of the best checkpoint."""
+    fit = lm_shakespeare.fit
+
+    def without(*args, **options):
+        return dataclasses.replace(fit(*args, **options), state=None)
+
+    monkeypatch.setattr(lm_shakespeare, "fit", without)
+
+
+@pytest.fixture
 def text(tmp_path):
     """Write a text that repeats itself."""
     path = tmp_path / "text.txt"
@@ -26,7 +37,7 @@ def text(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_leaves_everything_in_its_folder(tmp_path, pictures, text):
+def test_a_run_leaves_everything_in_its_folder(tmp_path, pictures, text, no_last_state):
     folder = tmp_path / "run"
     metrics = train(folder, model="rnn", data=text)
     assert metrics.keys() == {"bits_per_character"}
@@ -36,6 +47,9 @@ def test_a_run_leaves_everything_in_its_folder(tmp_path, pictures, text):
     assert names >= {"vocabulary.json", "summary.json", "checkpoints"}
     summary = json.loads((folder / "summary.json").read_text())
     assert len(summary["lags"]) == lm_shakespeare.SMOKE.length + 1
+    assert summary["chosen_by"] == "valid/loss"
+    assert summary["sets"].keys() == {"train", "valid", "test"}
+    assert summary["sets"]["train"] == 2580 * 90 // 100 - 16  # windows
     rows = read_metrics(folder)
     assert all(math.isfinite(row["train/loss"]) for row in rows if "seconds" in row)
 
@@ -48,7 +62,10 @@ def test_all_models_are_equally_large_and_stand_in_one_table(
     folder = tmp_path / "run"
     metrics = train(folder, model="all", data=text, steps=2)
     assert metrics.keys() == {"transformer", "lstm"}
-    rows = json.loads((folder / "summary.json").read_text())["models"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["sets"].keys() == {"train", "valid", "test"}
+    rows = summary["models"]
+    assert not any({"sets", "lags"} & row.keys() for row in rows)
     wanted = lm_shakespeare.SMOKE.num_parameters
     for row in rows:
         assert row["parameters"] == pytest.approx(wanted, rel=0.3)  # steps of 8 units

@@ -24,9 +24,22 @@ def train(folder, **fields):
     return translate_multi30k.main(config)
 
 
+@pytest.fixture
+def no_last_state(monkeypatch):
+    """Take the last state away, so that all must be of the best checkpoint."""
+    fit = translate_multi30k.fit
+
+    def without(*args, **options):
+        return dataclasses.replace(fit(*args, **options), state=None)
+
+    monkeypatch.setattr(translate_multi30k, "fit", without)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["transformer", "lstm"])
-def test_smoke_leaves_everything_in_its_folder(tmp_path, pictures, model):
+def test_smoke_leaves_everything_in_its_folder(
+    tmp_path, pictures, model, no_last_state
+):
     folder = tmp_path / "run"
     metrics = train(folder, model=model)
     assert metrics.keys() == {"exact", "chrf"}  # single words have no BLEU
@@ -36,6 +49,8 @@ def test_smoke_leaves_everything_in_its_folder(tmp_path, pictures, model):
     assert names >= {"vocabulary.json", "translations.txt", "checkpoints"}
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["metrics"] == metrics
+    assert summary["chosen_by"] == "valid/loss"
+    assert summary["sets"] == {"train": 50_000, "valid": 2000, "test": 2000}
     assert summary["samples"][0].keys() == {"source", "output", "reference"}
     assert len((folder / "translations.txt").read_text().splitlines()) == 2000
     # Random logits are about uniform; label smoothing does not change that.
@@ -60,12 +75,23 @@ def write_language(folder):
 
 
 @pytest.mark.slow
-def test_files_of_two_languages_are_learnt_and_scored_by_bleu(tmp_path):
+def test_files_of_two_languages_are_learnt_and_scored_by_bleu(tmp_path, capsys):
     language = write_language(tmp_path / "language")
+    # A line of 15,000 words in each set, of which nothing takes the time or the room.
+    for split in ("valid", "test"):
+        for ending in ("aa", "bb"):
+            with (tmp_path / "language" / f"{split}.{ending}").open("a") as file:
+                file.write("w1 " * 15_000 + "\n")
+                file.write("w2\n" if ending == "aa" else "\n")
     metrics = train(tmp_path / "run", **language, steps=8)
     assert metrics.keys() == {"exact", "bleu", "chrf"}
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert "tok:13a" in summary["bleu_signature"]
+    assert summary["sets"] == {"train": 200, "valid": 20, "test": 21}
+    assert len((tmp_path / "run" / "translations.txt").read_text().splitlines()) == 21
+    said = capsys.readouterr().out
+    assert "0 + 1 + 1 left out, with an empty side" in said
+    assert "1 valid pairs left out, 1 test pairs cut" in said
 
 
 def test_absent_files_are_named(tmp_path):

@@ -85,7 +85,7 @@ class ImageData:
         """The figures for a run's summary."""
         held_out = {name: len(source) for name, source in self.held_out.items()}
         rows = {"train": len(self.train), "valid": 0} | held_out
-        return {"rows": rows, "tested_on": "test"}
+        return {"sets": rows}
 
     def __str__(self) -> str:
         size = " x ".join(map(str, self.shape))

@@ -11,7 +11,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.data.download import data_folder
 from jaxlab.data.images import archives, tfds_images
 from jaxlab.data.images.find import find_images
-from jaxlab.data.images.image_set import ArraySource, ImageData
+from jaxlab.data.images.image_set import ArraySource, ImageData, ImageSplits
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def asked(monkeypatch):
 
     def archive(*args):
         asked.append(args)
-        return ImageData("an archive", source, source, ("0",), (2, 2, 1))
+        return ImageSplits("an archive", source, None, source, ("0",), (2, 2, 1))
 
     monkeypatch.setattr(tfds_images, "tfds_images", lambda *args: asked.append(args))
     monkeypatch.setattr(archives, "archive_images", archive)

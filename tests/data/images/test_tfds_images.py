@@ -137,7 +137,11 @@ def test_a_prepared_set_is_read_as_it_was_written(pets, tmp_path):
     assert data.shape == (6, 4, 3)
     check(data.train, pets["train"])
     check(data.test, pets["test"])
-    assert str(find_images("pets", str(tmp_path))) == str(data)
+    whole = find_images("pets", str(tmp_path))
+    assert (
+        str(whole)
+        == f"pets ({len(whole.train)} train, {len(whole.test)} test, 6 x 4 x 3)"
+    )
 
 
 def test_a_small_set_is_decoded_once(pets, tmp_path, monkeypatch):
@@ -170,12 +174,14 @@ def test_a_set_without_a_test_split_gives_up_its_last_tenth(pets, tmp_path):
     check(data.test, (images[18:], labels[18:]))
 
 
-def test_a_validation_split_stands_for_the_test_split(pets, tmp_path):
+def test_a_validation_split_is_what_it_is_named(pets, tmp_path):
     write_set(
         tmp_path / "alone" / "1.0.0",
         {"train": pets["train"], "validation": pets["test"]},
     )
-    check(tfds_images("alone", tmp_path).test, pets["test"])
+    found = tfds_images("alone", tmp_path)
+    check(found.valid, pets["test"])
+    assert found.test is None
 
 
 def test_a_configuration_is_named_behind_a_slash(pets, tmp_path):
