@@ -128,7 +128,8 @@ def _lost_interrupts_again() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.unraisablehook = earlier
+        if sys.unraisablehook is hook:  # else one that was set over it stays
+            sys.unraisablehook = earlier
 
 
 def parse(

@@ -1,7 +1,6 @@
 """Settings are checked where they are declared."""
 
 import dataclasses
-import importlib
 import math
 import typing
 
@@ -11,17 +10,6 @@ import pytest
 from experiments import vit_cifar
 from jaxlab.core.errors import InputError
 from jaxlab.core.ranges import Count, Natural, Range, Rate, check_fields, check_number
-from jaxlab.train.run_options import RunOptions
-
-EXPERIMENTS = (
-    "gbdt_tabular",
-    "lm_shakespeare",
-    "translate_multi30k",
-    "vit_cifar",
-    "wasserstein_duality",
-    "wgan_cifar",
-    "wgan_toy",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,18 +75,6 @@ def test_fields_are_checked_by_their_types(config, message):
     check_fields(Config(kind="all", inner=Inner(workers=0)))
     with pytest.raises(InputError, match=message):
         check_fields(config)
-
-
-def test_every_number_of_every_experiment_has_a_range():
-    configs = [importlib.import_module(f"experiments.{n}").Config for n in EXPERIMENTS]
-    bare = [
-        f"{config.__module__}.{name}"
-        for config in (*configs, RunOptions)
-        for name, hint in typing.get_type_hints(config, include_extras=True).items()
-        if {hint, *typing.get_args(hint)} & {int, float}
-        and not any(isinstance(n, Range) for n in getattr(hint, "__metadata__", ()))
-    ]
-    assert bare == []
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import math
 import os
 import random
 import signal
+import typing
 
 import jax
 import pytest
 from matplotlib.figure import Figure
 
+from jaxlab.core.ranges import Range, check_fields
 from jaxlab.evals.open_run import open_run
 from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.run_files import read_metrics
@@ -63,6 +65,21 @@ def test_every_field_of_the_configuration_is_a_flag(experiment, command):
     for field in dataclasses.fields(experiment.Config):
         if field.name != "run":
             assert f"--{field.name.replace('_', '-')}" in out
+
+
+def test_every_number_of_the_configuration_has_a_range(experiment):
+    def bare(config):
+        hints = typing.get_type_hints(config, include_extras=True)
+        return [
+            name
+            for name, hint in hints.items()
+            if {hint, *typing.get_args(hint)} & {int, float}
+            and not any(isinstance(n, Range) for n in getattr(hint, "__metadata__", ()))
+        ]
+
+    assert bare(experiment.Config) == bare(RunOptions) == []
+    for config in (experiment.Config(), experiment.SMOKE):
+        check_fields(config)
 
 
 @pytest.mark.slow
