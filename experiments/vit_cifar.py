@@ -161,7 +161,9 @@ def main(config: Config) -> dict[str, float]:
             steps=config.steps,
             batch_size=config.batch_size,
             run=run,
-            evaluate=valid and (lambda state: means(valid(state), "loss", "accuracy")),
+            evaluate=None
+            if valid is None
+            else lambda state: means(valid(state), "loss", "accuracy"),
             eval_every=config.eval_every,
             best="accuracy",
             held_out="valid",

@@ -1,15 +1,10 @@
 """Folders of image files, one folder a class.
 
-The rule: folders named `train` (or `training`), `valid` (`val`, `validation`,
-`validate`, `dev`, `eval`, `evaluation`) and `test` (`testing`), in any case, are
-splits; the folders in a split, or in the whole folder where it has no splits, are
-classes. A split is never a class. Hidden files, what archives and file systems add
-(`__MACOSX`, `@eaDir`), and classes without an image are left out; links are followed.
+Which folders are classes and which are splits says `folder_layout`.
 """
 
 import collections
 import dataclasses
-import os
 import pathlib
 
 import numpy as np
@@ -17,18 +12,13 @@ import numpy as np
 from jaxlab.core.errors import InputError
 from jaxlab.core.progress import counted
 from jaxlab.data.images.decode import decode_image, stored_channels
+from jaxlab.data.images.folder_layout import Classes, describe_layout, find_layout
 from jaxlab.data.images.image_set import ImageSplits
-from jaxlab.data.images.splits import split_kind
 
 __all__ = ["FolderSource", "folder_images"]
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-_SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm"}
-_NO_CLASSES = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN"}
-_STRAYS = "images outside of a class"
 _MOST_HEADS = 20_000  # files whose heads are read before all else
 _MOST_TOLD = 3  # damaged images in one message
-_MOST_COUNTED = 20  # classes in one line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,25 +77,11 @@ def _read_image(path: str, size: int, channels: int = 0) -> np.ndarray:
         raise InputError(f"{path}: {error}") from None
 
 
-@dataclasses.dataclass
-class _Found:
-    """What lies below a folder of classes: files by class, and what is left out."""
-
-    classes: dict[str, list[pathlib.Path]] = dataclasses.field(default_factory=dict)
-    left_out: collections.Counter[str] = dataclasses.field(
-        default_factory=collections.Counter
-    )
-
-    @property
-    def files(self) -> list[pathlib.Path]:
-        return [file for files in self.classes.values() for file in files]
-
-
 def folder_images(path: pathlib.Path, image_size: int = 0) -> ImageSplits:
     """Read a folder with one folder of images a class.
 
     `PATH/train/CLASS/*`, and beside it perhaps `PATH/valid/CLASS/*` and
-    `PATH/test/CLASS/*`, see this module; or `PATH/CLASS/*`. Classes are numbered in the
+    `PATH/test/CLASS/*`; or `PATH/CLASS/*`. Classes are numbered in the
     order of their names. Of a folder without `valid` and `test`, every tenth image, in
     the order of the names, is held out to test with. Images lie in turn of each class.
     They are in colour if one of them is.
@@ -116,23 +92,9 @@ def folder_images(path: pathlib.Path, image_size: int = 0) -> ImageSplits:
     """
     if not path.is_dir():
         raise InputError(f"data {path}: no such folder")
-    splits = {kind: found for kind, found in _splits(path).items() if found.files}
-    if "train" not in splits:
-        raise InputError(
-            f"data {path}: no images to train on; lay them out as train/CLASS/*.png, "
-            "or as CLASS/*.png"
-        )
-    train = splits["train"]
-    names = tuple(name for name, files in train.classes.items() if files)
-    for kind, found in splits.items():
-        with_images = {name for name, files in found.classes.items() if files}
-        if unknown := sorted(with_images - set(names)):
-            raise InputError(
-                f"data {path}: the split {kind} has the classes {', '.join(unknown)}, "
-                "of which there are no images to train on"
-            )
+    splits = find_layout(path)
+    names, layout = splits["train"].names, describe_layout(splits)
     rows = {kind: _numbered(found, names) for kind, found in splits.items()}
-    layout = _told(splits, names)
     if len(rows) == 1:
         whole = rows["train"]
         rows["test"] = whole[9::10]
@@ -164,106 +126,11 @@ def folder_images(path: pathlib.Path, image_size: int = 0) -> ImageSplits:
     )
 
 
-def _splits(path: pathlib.Path) -> dict[str, _Found]:
-    """Look into the folder of each split, or into the whole folder as the only one."""
-    named = {folder.name: split_kind(folder.name) for folder in _folders(path)}
-    if not any(named.values()):
-        return {"train": _look(path)}
-    shown = ", ".join(name for name, kind in named.items() if kind)
-    splits: dict[str, _Found] = {}
-    for name, kind in named.items():
-        found = _look(path / name)
-        if kind in splits:
-            raise InputError(
-                f"data {path} has several folders of one split, {kind}: {shown}; keep "
-                "one of them there"
-            )
-        if kind:
-            _check_split(path / name, found)
-            splits[kind] = found
-        elif found.files or found.left_out[_STRAYS]:
-            raise InputError(
-                f"data {path} has the splits {shown}, and beside them {name}, which "
-                "would not be read; move it into a split if it is a class, else away"
-            )
-    if "train" not in splits:
-        raise InputError(
-            f"data {path} has the splits {shown} and no train; name the images to "
-            "train on so, as train/CLASS/*.png"
-        )
-    return splits
-
-
-def _check_split(path: pathlib.Path, found: _Found) -> None:
-    """Refuse a folder named as a split that may be something else."""
-    if found.left_out[_STRAYS] and not found.files:
-        raise InputError(
-            f"data {path} is named as a split, but has images and no folder a class; "
-            f"lay them out as {path.name}/CLASS/*.png, or, if it is a class itself, "
-            f"all classes as train/{path.name}/*.png"
-        )
-    if found.classes and all(map(split_kind, found.classes)):
-        raise InputError(
-            f"data {path} is named as a split, and so are the folders in it, "
-            f"{', '.join(found.classes)}; give the folder whose folders are the splits"
-        )
-
-
-def _folders(path: pathlib.Path) -> list[pathlib.Path]:
-    return [entry for entry in _entries(path) if entry.is_dir()]
-
-
-def _entries(path: pathlib.Path) -> list[pathlib.Path]:
-    """Return what lies in a folder, sorted, without what nobody put there."""
-    try:
-        names = sorted(os.listdir(path))
-    except OSError as error:
-        raise InputError(f"data {path} cannot be read: {error.strerror}") from None
-    kept = (n for n in names if not n.startswith(".") and n not in _NO_CLASSES)
-    return [path / name for name in kept]
-
-
-def _look(root: pathlib.Path) -> _Found:
-    """Find the images below each folder of a folder."""
-    found = _Found()
-    for entry in _entries(root):
-        if entry.is_dir():
-            seen: set[tuple[int, int]] = set()
-            files = _images(entry, found.left_out, seen)
-            found.classes[entry.name] = sorted(files, key=lambda file: file.parts)
-            found.left_out[f"the empty class {entry.name}"] += not files
-        elif entry.suffix.lower() in _SUFFIXES:
-            found.left_out[_STRAYS] += 1
-    return found
-
-
-def _images(
-    folder: pathlib.Path,
-    left_out: collections.Counter[str],
-    seen: set[tuple[int, int]],
-) -> list[pathlib.Path]:
-    """Find the images in a folder and those below it, each folder once."""
-    stat = folder.stat()
-    if (stat.st_dev, stat.st_ino) in seen:  # links may lead around in a circle
-        return []
-    seen.add((stat.st_dev, stat.st_ino))
-    files = []
-    for entry in _entries(folder):
-        if entry.is_dir():
-            files += _images(entry, left_out, seen)
-        elif entry.suffix.lower() in _SUFFIXES:
-            if entry.is_file():
-                files.append(entry)
-            else:
-                left_out["links to nothing"] += 1
-    return files
-
-
-def _numbered(found: _Found, names: tuple[str, ...]) -> list[tuple[pathlib.Path, int]]:
+def _numbered(found: Classes, names: tuple[str, ...]) -> list[tuple[pathlib.Path, int]]:
     return [
         (file, label)
         for label, name in enumerate(names)
-        for file in found.classes.get(name, ())
+        for file in found.files_of.get(name, ())
     ]
 
 
@@ -295,20 +162,3 @@ def _shape(files: list[pathlib.Path], image_size: int) -> tuple[int, int, int]:
             f"them out: {'; '.join(wrong[:_MOST_TOLD])}{rest}"
         )
     return _read_image(str(files[0]), image_size, max(channels)).shape
-
-
-def _told(splits: dict[str, _Found], names: tuple[str, ...]) -> str:
-    """Say in a line which classes there are, and what is left out."""
-    counts = [len(splits["train"].classes[name]) for name in names]
-    pairs = zip(names, counts, strict=True)
-    told = "classes: " + ", ".join(f"{name} {count}" for name, count in pairs)
-    if len(names) > _MOST_COUNTED:
-        told = f"{len(names)} classes of {min(counts)} to {max(counts)} images"
-    left_out: collections.Counter[str] = collections.Counter()
-    for found in splits.values():
-        left_out += found.left_out  # drops those of which there are none
-    parts = [
-        what if what.startswith("the ") else f"{count} {what}"
-        for what, count in left_out.items()
-    ]
-    return "; ".join([told, f"left out: {', '.join(parts)}"] if parts else [told])

@@ -4,16 +4,9 @@ import importlib.util
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from jaxlab.core.errors import InputError
-from jaxlab.data.images.local_images import digits, folder_images, npz_images
-
-
-def write_image(path, value, shape=(4, 5, 3)):
-    """Write an image of one colour."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full(shape, value, np.uint8)).save(path)
+from jaxlab.data.images.local_images import digits, npz_images
 
 
 def all_rows(source):
@@ -124,104 +117,3 @@ def test_an_npz_file_that_is_absent_or_damaged_is_an_error(tmp_path):
         file.write_bytes(damage)
         with pytest.raises(InputError, match=r"a\.npz is not a readable \.npz file"):
             npz_images(file)
-
-
-@pytest.mark.parametrize("held_out", ["test", "val", "validation"])
-def test_a_folder_with_train_and_test_is_read_as_laid_out(tmp_path, held_out):
-    write_image(tmp_path / "train" / "cat" / "1.png", 10)
-    write_image(tmp_path / "train" / "cat" / "2.PNG", 20)
-    write_image(tmp_path / "train" / "dog" / "deep" / "1.bmp", 30)
-    write_image(tmp_path / held_out / "dog" / "1.png", 40)
-    (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
-    (tmp_path / "train" / ".cache").mkdir()
-    data = folder_images(tmp_path)
-    assert data.class_names == ("cat", "dog")
-    assert data.shape == (4, 5, 3)
-    train = all_rows(data.train)
-    assert train["image"][:, 0, 0, 0].tolist() == [10, 20, 30]
-    assert train["label"].tolist() == [0, 0, 1]
-    assert train["label"].dtype == np.int32
-    test = data.test.rows(np.array([0, 0]))
-    assert test["image"].shape == (2, 4, 5, 3)
-    assert test["label"].tolist() == [1, 1]
-
-
-@pytest.mark.parametrize("root", ["", "train"])
-def test_of_a_folder_without_test_every_tenth_image_is_held_out(tmp_path, root):
-    for number in range(12):
-        write_image(tmp_path / root / "a" / f"{number:02}.png", number)
-        write_image(tmp_path / root / "b" / f"{number:02}.png", 100 + number)
-    data = folder_images(tmp_path)
-    assert data.class_names == ("a", "b")
-    test = all_rows(data.test)
-    assert test["image"][:, 0, 0, 0].tolist() == [9, 107]
-    assert test["label"].tolist() == [0, 1]
-    assert len(data.train) == 22
-
-
-def test_a_class_may_be_called_train(tmp_path):
-    for number in range(10):
-        write_image(tmp_path / "train" / f"{number}.png", number)
-        write_image(tmp_path / "bus" / f"{number}.png", number)
-    assert folder_images(tmp_path).class_names == ("bus", "train")
-
-
-def test_mixed_sizes_are_an_error_that_names_the_flag_which_mends_it(tmp_path):
-    write_image(tmp_path / "train" / "a" / "1.png", 1)
-    write_image(tmp_path / "train" / "a" / "2.png", 2, (8, 8, 3))
-    write_image(tmp_path / "test" / "a" / "1.png", 3)
-    with pytest.raises(InputError, match=r"2\.png is \(8, 8, 3\).*--image-size"):
-        all_rows(folder_images(tmp_path).train)
-    data = folder_images(tmp_path, image_size=4)
-    assert data.shape == (4, 4, 3)
-    assert all_rows(data.train)["image"].shape == (2, 4, 4, 3)
-
-
-def test_a_damaged_image_is_named(tmp_path):
-    for name in ("1", "2"):
-        write_image(tmp_path / "train" / "a" / f"{name}.png", 1)
-    write_image(tmp_path / "test" / "a" / "1.png", 3)
-    data = folder_images(tmp_path)
-    for name in ("2", "1"):
-        (tmp_path / "train" / "a" / f"{name}.png").write_bytes(b"damaged")
-        with pytest.raises(InputError, match=rf"{name}\.png: not a readable image"):
-            all_rows(data.train)
-    with pytest.raises(InputError, match=r"1\.png: not a readable image"):
-        folder_images(tmp_path)
-
-
-def test_a_folder_laid_out_otherwise_is_an_error_that_shows_how(tmp_path):
-    with pytest.raises(InputError, match="no such folder"):
-        folder_images(tmp_path / "absent")
-    write_image(tmp_path / "1.png", 1)
-    with pytest.raises(InputError, match=r"0 images .* train/CLASS/\*\.png"):
-        folder_images(tmp_path)
-
-
-def test_a_class_of_the_test_images_alone_is_an_error(tmp_path):
-    write_image(tmp_path / "train" / "a" / "1.png", 1)
-    write_image(tmp_path / "test" / "a" / "1.png", 1)
-    write_image(tmp_path / "test" / "b" / "1.png", 1)
-    with pytest.raises(InputError, match="has the classes b, which are not in"):
-        folder_images(tmp_path)
-
-
-def test_one_grey_file_does_not_make_a_set_grey(tmp_path, rng):
-    (tmp_path / "a").mkdir()
-    for number in range(12):
-        shape = (4, 4) if number == 0 else (4, 4, 3)
-        pixels = rng.integers(0, 255, shape, dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "a" / f"{number:02}.png")
-    data = folder_images(tmp_path)
-    assert data.shape == (4, 4, 3)
-    assert data.train.rows(np.arange(2))["image"].shape == (2, 4, 4, 3)
-
-
-def test_a_colour_image_that_turns_up_late_in_a_grey_set_is_an_error(tmp_path):
-    for number in range(2):
-        write_image(tmp_path / "train" / "a" / f"{number}.png", number, (4, 4))
-    write_image(tmp_path / "test" / "a" / "1.png", 3, (4, 4, 3))
-    data = folder_images(tmp_path)
-    assert data.shape == (4, 4, 1)
-    with pytest.raises(InputError, match=r"1\.png is \(4, 4, 3\)"):
-        all_rows(data.test)
