@@ -3,12 +3,20 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.typing import Array, Key, ModelState, Params
+from jaxlab.core.typing import Array, Float, Key, ModelState, Num, Params
 
-__all__ = ["SPECTRAL", "ImageFeatures", "Model", "choose_layers", "from_linen"]
+__all__ = [
+    "SPECTRAL",
+    "ImageFeatures",
+    "Model",
+    "cast_images",
+    "choose_layers",
+    "from_linen",
+]
 
 # The collection of a state that holds the vectors of spectral normalisation: the one
 # state with which each row of a batch is still computed alone.
@@ -42,6 +50,20 @@ def choose_layers(outputs: list[Array], layers: tuple[int, ...]) -> tuple[Array,
         if not -count <= layer < count:
             raise InputError(f"layer {layer} is not one of the {count} from 0 on")
     return tuple(outputs[layer] for layer in layers)
+
+
+def cast_images(images: Num[Array, "..."], dtype: Any) -> Float[Array, "..."]:
+    """Cast images in [-1, 1] to the type of a computation.
+
+    Raises:
+        InputError: If they are whole numbers, which are pixels from 0 to 255.
+    """
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise InputError(
+            f"images of type {images.dtype} cannot be what a network takes, which are "
+            "values in [-1, 1]; give jaxlab.data.images.augment.to_unit_range(images)"
+        )
+    return images.astype(dtype)
 
 
 class InitFn(Protocol):

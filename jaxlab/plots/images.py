@@ -100,7 +100,8 @@ def predictions(
     """Draw the confusion matrix, and images with what they were taken for.
 
     The first half of the grid are mistakes (as many as there are), in red with
-    "predicted (label)"; the rest are the first images that are right.
+    "predicted (label)"; the rest are images that are right. Both are spread evenly over
+    the examples, which may lie class by class.
 
     Args:
         folder: Where to write.
@@ -113,8 +114,8 @@ def predictions(
     Returns:
         The paths of `confusion.png` and `predictions.png`.
     """
-    wrong = np.flatnonzero(predicted != labels)[: num_images // 2]
-    right = np.flatnonzero(predicted == labels)[: num_images - len(wrong)]
+    wrong = _spread(np.flatnonzero(predicted != labels), num_images // 2)
+    right = _spread(np.flatnonzero(predicted == labels), num_images - len(wrong))
     chosen = np.concatenate([wrong, right])
     titles = [
         class_names[predicted[i]]
@@ -126,3 +127,9 @@ def predictions(
     shown = images(chosen)
     grid = image_grid(folder / "predictions.png", shown, titles, colors=colors)
     return [confusion_matrix(folder, labels, predicted, class_names), grid]
+
+
+def _spread(found: np.ndarray, count: int) -> np.ndarray:
+    """Take at most `count` values, evenly spaced from the first to the last."""
+    places = np.linspace(0, max(len(found) - 1, 0), min(count, len(found)))
+    return found[places.round().astype(int)]

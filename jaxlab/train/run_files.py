@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -13,6 +14,7 @@ __all__ = [
     "VOCABULARY_FILE",
     "as_json",
     "difference",
+    "is_moved_file",
     "read_config",
     "read_metrics",
     "read_network",
@@ -116,6 +118,16 @@ def difference(
         elif there != here:
             texts.append(f"{name} is {_short(there)} there, {_short(here)} here")
     return texts
+
+
+def is_moved_file(there: Any, here: Any) -> bool:
+    """Tell whether two values are different paths, and neither is a name of a set.
+
+    A path has folders or an ending: `./pets`, `~/pets`, `mine.npz`.
+    """
+    both = [value for value in (there, here) if isinstance(value, str)]
+    paths = [v for v in both if pathlib.Path(v).suffix or {"/", os.sep} & set(v)]
+    return len(paths) == 2 and there != here
 
 
 def _short(value: Any) -> str:

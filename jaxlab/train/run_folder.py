@@ -27,6 +27,7 @@ from jaxlab.train.run_files import (
     VOCABULARY_FILE,
     as_json,
     difference,
+    is_moved_file,
     read_config,
     read_metrics,
     read_network,
@@ -48,8 +49,10 @@ class RunFolder:
     """One run on disk.
 
     Opening a new folder writes `config.json`; opening an existing one checks that it
-    holds the same configuration. Nothing that is there is ever overwritten by another
-    run: a second process on the folder is refused, and so is another configuration.
+    holds the same configuration. Only the field `data` may name another path, if the
+    data there have the fingerprint that the run began with. Nothing that is there is
+    ever overwritten by another run: a second process on the folder is refused, and so
+    is another configuration.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class RunFolder:
         self.free = free
         self.is_visible = is_visible and self._is_main
         self._earlier_seconds = 0.0  # of the sessions before this one
+        self._unproven = ""  # what differs until a fingerprint tells that it does not
         self._check_folder()
         self._lock = self._take_lock() if self._is_main else None
         try:
@@ -155,7 +159,11 @@ class RunFolder:
                     f"run folder {self.path} belongs to {experiment}, not "
                     f"{self.experiment}; give another --run-dir"
                 )
-            different = difference(found, wanted, self.free)
+            moved = is_moved_file(found.get("data"), wanted.get("data"))
+            free = (*self.free, "data") if moved else self.free
+            different = difference(found, wanted, free)
+            if moved:
+                self._unproven = f"data is {found['data']} there, {wanted['data']} here"
             if different:
                 raise InputError(
                     f"run folder {self.path} holds another run: "
@@ -199,7 +207,10 @@ class RunFolder:
         wanted = json.loads(json.dumps(wanted))  # tuples become lists, as in the file
         file = self.path / NETWORK_FILE
         if file.exists():
-            different = difference(read_network(self.path), wanted)
+            found = read_network(self.path)
+            different = difference(found, wanted)
+            if data and found.get("data") == data:
+                self._unproven = ""
             if different:
                 raise InputError(
                     f"run folder {self.path} was begun with other data or another "
@@ -216,7 +227,17 @@ class RunFolder:
         Args:
             step: The last update that counts.
             seconds: What `total_seconds` was then.
+
+        Raises:
+            InputError: If the data lie elsewhere than when the run was begun, and
+                `write_network` was not given the fingerprint that they had.
         """
+        if self._unproven:
+            raise InputError(
+                f"run folder {self.path} holds another run: {self._unproven}, and "
+                "nothing tells that these are the same data. Give the same path to "
+                "resume it, or another --run-dir"
+            )
         self._board_start, self._earlier_seconds = step, seconds
         file = self.path / "metrics.jsonl"
         if not self._is_main or not file.exists():

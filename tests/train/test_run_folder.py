@@ -225,3 +225,60 @@ def test_a_damaged_file_is_told_in_one_line(open_run, name, text):
     (run.path / name).write_text(text)
     with pytest.raises(InputError, match=f"{name} cannot be read: .* put it back"):
         open_run().write_network(record(Network, width=64))
+
+
+@dataclasses.dataclass(frozen=True)
+class OfData:
+    data: str
+    run: RunOptions
+
+
+@pytest.fixture
+def moved(tmp_path):
+    """Begin a run on some data, and open it again on others."""
+
+    def begin(data, contents):
+        config = OfData(data, RunOptions(run_dir=str(tmp_path / "run")))
+        with RunFolder("regression", config) as run:
+            run.write_network(record(Network, width=64), data=contents)
+            run.resume(0)
+            return run
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        ("sets/pets", "/data/pets"),
+        ("./pets", "~/other"),
+        ("mine.npz", "a/b.npz"),
+        ("houses.csv", "houses.csv.gz"),
+    ],
+)
+def test_data_may_move_but_not_change(moved, there, here):
+    moved(there, "fingerprint")
+    moved(here, "fingerprint")
+    with pytest.raises(InputError, match="begun with other data"):
+        moved(here, "another")
+    moved(there, "fingerprint")
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [("digits", "mnist"), ("digits", "./digits"), ("a.npz", "digits")],
+)
+def test_the_name_of_a_set_must_stay(moved, there, here):
+    moved(there, "fingerprint")
+    with pytest.raises(InputError, match=f"data is {there} there, {here} here"):
+        moved(here, "fingerprint")
+
+
+def test_data_without_a_fingerprint_may_not_move(moved, tmp_path):
+    moved("a/b.npz", "")
+    with pytest.raises(InputError, match=r"data is a/b\.npz there.* the same path"):
+        moved("c/b.npz", "")
+    moved("a/b.npz", "")
+    (tmp_path / "run" / "network.json").unlink()  # killed before it was written
+    with pytest.raises(InputError, match="nothing tells that these are the same data"):
+        moved("c/b.npz", "fingerprint")

@@ -28,6 +28,11 @@ class EncodedPairs:
     valid: PairSource
     test: PairSource
 
+    @property
+    def sources(self) -> tuple[PairSource, ...]:
+        """All pairs: those of each bucket, to validate with, and to test with."""
+        return *(bucket.pairs for bucket in self.train.buckets), self.valid, self.test
+
     def __str__(self) -> str:
         return f"{self.texts}\n{self.vocabulary}; {self.train}"
 
