@@ -16,6 +16,7 @@ import tyro
 
 from jaxlab import trees
 from jaxlab.core.mesh import make_mesh
+from jaxlab.core.pytree import fingerprint
 from jaxlab.core.ranges import (
     Count,
     InnerShare,
@@ -144,7 +145,9 @@ def main(config: Config) -> dict[str, float]:
     with RunFolder("gbdt_tabular", config) as run:
         run.say(f"{config.algorithm} boosting on {table}")
         kind = ESTIMATORS[config.algorithm][bool(table.class_names)]
-        run.write_network(record(kind), class_names=table.class_names)
+        rows = [(part.features, part.target) for part in (table.train, table.test)]
+        contents = fingerprint(rows)
+        run.write_network(record(kind), class_names=table.class_names, data=contents)
         # The last metric of each goal is one that falls.
         stopping = EarlyStopping(config.patience) if config.patience else None
         fitted = fit(

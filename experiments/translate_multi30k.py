@@ -189,7 +189,7 @@ def main(config: Config) -> dict[str, float]:
             recorded,
             preprocessing={"lowercase": config.lowercase, "max_len": config.max_len},
             vocabulary=data.vocabulary,
-            data=fingerprint_sources(data.valid, data.test),
+            data=fingerprint_sources(data.train, data.valid, data.test),
         )
         run.say(f"{config.model}, {num_elements(state.params):,} parameters, on {data}")
         fitted = fit(

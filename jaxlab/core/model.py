@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.typing import Array, Key, ModelState, Params
+from jaxlab.core.typing import Array, Float, Key, ModelState, Num, Params
 
 __all__ = [
     "SPECTRAL",
     "ImageFeatures",
     "Model",
-    "as_images",
+    "cast_images",
     "choose_layers",
     "from_linen",
 ]
@@ -39,21 +39,6 @@ class ImageFeatures(NamedTuple):
     layers: tuple[Array, ...] = ()
 
 
-def as_images(images: Any, dtype: Any) -> Array:
-    """Bring images to the type that a network computes with.
-
-    Raises:
-        InputError: If they are whole numbers, from which values of 0 to 255 would be
-            taken for values of 0 to 1.
-    """
-    if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise InputError(
-            f"images are {images.dtype}; a network takes floating-point values, mostly "
-            "in [-1, 1]: convert them, as jaxlab.data.images.augment.to_unit_range does"
-        )
-    return jnp.asarray(images, dtype)
-
-
 def choose_layers(outputs: list[Array], layers: tuple[int, ...]) -> tuple[Array, ...]:
     """Take the outputs of some layers, by number from 0, or from the last with -1.
 
@@ -65,6 +50,20 @@ def choose_layers(outputs: list[Array], layers: tuple[int, ...]) -> tuple[Array,
         if not -count <= layer < count:
             raise InputError(f"layer {layer} is not one of the {count} from 0 on")
     return tuple(outputs[layer] for layer in layers)
+
+
+def cast_images(images: Num[Array, "..."], dtype: Any) -> Float[Array, "..."]:
+    """Cast images in [-1, 1] to the type of a computation.
+
+    Raises:
+        InputError: If they are whole numbers, which are pixels from 0 to 255.
+    """
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise InputError(
+            f"images of type {images.dtype} cannot be what a network takes, which are "
+            "values in [-1, 1]; give jaxlab.data.images.augment.to_unit_range(images)"
+        )
+    return images.astype(dtype)
 
 
 class InitFn(Protocol):

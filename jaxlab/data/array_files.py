@@ -2,8 +2,10 @@
 
 import contextlib
 import hashlib
+import lzma
 import os
 import pathlib
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -23,8 +25,14 @@ _UNREADABLE = (
     EOFError,
     KeyError,
     TypeError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,  # also of ways to compress that Python does not know
+    SyntaxError,
+    struct.error,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
 )
 
 
@@ -38,7 +46,8 @@ def read_npz(file: pathlib.Path) -> dict[str, np.ndarray]:
         with file.open("rb") as stream, np.load(stream) as saved:
             return dict(saved)
     except _UNREADABLE as error:
-        raise InputError(f"{file} is not a readable .npz file: {error}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{file} is not a readable .npz file: {reason}") from None
 
 
 def files_key(files: Iterable[pathlib.Path], *details: Any) -> str:

@@ -132,7 +132,8 @@ def predictions(
     """Draw the confusion matrix, and images with what they were taken for.
 
     The first half of the grid are mistakes (as many as there are), in red with
-    "predicted (label)"; the rest are the first images that are right.
+    "predicted (label)"; the rest are images that are right. Both are spread evenly over
+    the examples, which may lie class by class.
 
     Args:
         folder: Where to write.
@@ -145,8 +146,8 @@ def predictions(
     Returns:
         The paths of `confusion.png` and `predictions.png`.
     """
-    wrong = np.flatnonzero(predicted != labels)[: num_images // 2]
-    right = np.flatnonzero(predicted == labels)[: num_images - len(wrong)]
+    wrong = _spread(np.flatnonzero(predicted != labels), num_images // 2)
+    right = _spread(np.flatnonzero(predicted == labels), num_images - len(wrong))
     chosen = np.concatenate([wrong, right])
     titles = [
         class_names[predicted[i]]
@@ -167,3 +168,9 @@ def _both(predicted: str, label: str) -> str:
         return both
     most = (_MOST_LETTERS - 3) // 2
     return f"{shortened(predicted, most)} ({shortened(label, most)})"
+
+
+def _spread(found: np.ndarray, count: int) -> np.ndarray:
+    """Take at most `count` values, evenly spaced from the first to the last."""
+    places = np.linspace(0, max(len(found) - 1, 0), min(count, len(found)))
+    return found[places.round().astype(int)]

@@ -41,9 +41,29 @@ def test_mistakes_come_first_in_the_grid(tmp_path, monkeypatch):
     plots.predictions(
         tmp_path, labels, predicted, lambda i: images[i], ("a", "b"), num_images=4
     )
-    assert drawn["images"].ravel().tolist() == [2, 4, 0, 1]
+    assert drawn["images"].ravel().tolist() == [2, 4, 0, 5]
     assert drawn["titles"] == ["b (a)", "b (a)", "a", "a"]
     assert drawn["colors"] == ["firebrick"] * 2 + ["black"] * 2
+
+
+def test_examples_that_lie_class_by_class_are_all_shown(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "image_grid", lambda path, images, *_, **__: path)
+    monkeypatch.setattr(plots, "confusion_matrix", lambda *args: tmp_path)
+    labels = np.repeat(np.arange(4), 100)
+    predicted = np.where(np.arange(400) % 5 == 0, (labels + 1) % 4, labels)
+
+    def images(chosen):
+        shown.append(chosen)
+        return chosen
+
+    plots.predictions(tmp_path, labels, predicted, images, "abcd", num_images=16)
+    (chosen,) = shown
+    assert len(set(chosen)) == 16
+    is_wrong = predicted[chosen] != labels[chosen]
+    assert is_wrong.tolist() == [True] * 8 + [False] * 8
+    for part in (chosen[:8], chosen[8:]):
+        assert np.bincount(labels[part]).tolist() == [2, 2, 2, 2]
 
 
 def test_many_classes_still_fit(tmp_path, rng, picture):

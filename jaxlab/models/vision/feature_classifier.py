@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.model import ImageFeatures, as_images, choose_layers
-from jaxlab.core.typing import Array, Float
+from jaxlab.core.model import ImageFeatures, cast_images, choose_layers
+from jaxlab.core.typing import Array, Float, Num
 from jaxlab.nn.conv.layers import conv
 
 __all__ = ["FeatureClassifier"]
@@ -49,13 +49,13 @@ class FeatureClassifier(nn.Module):
     dtype: Any = jnp.float32
 
     def __call__(
-        self, images: Float[Array, "b y x c"], *, train: bool = False
+        self, images: Num[Array, "b y x c"], *, train: bool = False
     ) -> Float[Array, "b v"]:
         """Return the logits of the classes of images in [-1, 1]."""
         return self.embed(images, train=train)[1]
 
     def embed(
-        self, images: Float[Array, "b y x c"], *, train: bool = False
+        self, images: Num[Array, "b y x c"], *, train: bool = False
     ) -> tuple[Float[Array, "b d"], Float[Array, "b v"]]:
         """Return features and logits at once; training changes nothing but parameters.
 
@@ -67,7 +67,7 @@ class FeatureClassifier(nn.Module):
 
     def features(
         self,
-        images: Float[Array, "b y x c"],
+        images: Num[Array, "b y x c"],
         layers: tuple[int, ...] = (),
         *,
         train: bool = False,
@@ -86,7 +86,7 @@ class FeatureClassifier(nn.Module):
 
     @nn.compact
     def _run(
-        self, images: Float[Array, "b y x c"], layers: tuple[int, ...]
+        self, images: Num[Array, "b y x c"], layers: tuple[int, ...]
     ) -> tuple[ImageFeatures, Float[Array, "b v"]]:
         if self.num_features % (4 * _GROUP):
             raise InputError(
@@ -101,7 +101,7 @@ class FeatureClassifier(nn.Module):
             for stage in range(len(sides))
         ]
         stem = (4, 2) if halve_first else (3, 1)
-        x = self._conv(widths[0], *stem, "stem")(as_images(images, self.dtype))
+        x = self._conv(widths[0], *stem, "stem")(cast_images(images, self.dtype))
         outputs = []
         for stage, width in enumerate(widths):
             if stage:

@@ -18,8 +18,8 @@ import numpy as np
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.model import ImageFeatures, as_images, choose_layers
-from jaxlab.core.typing import Array, Float, UInt8
+from jaxlab.core.model import ImageFeatures, cast_images, choose_layers
+from jaxlab.core.typing import Array, Float, Num, UInt8
 from jaxlab.nn.conv.layers import conv
 
 __all__ = ["INCEPTION_SIZE", "Inception", "inception_inputs"]
@@ -259,13 +259,13 @@ class Inception(_Block):
     num_classes: int = 1008
 
     def __call__(
-        self, images: Float[Array, "b y x 3"], *, train: bool = False
+        self, images: Num[Array, "b y x 3"], *, train: bool = False
     ) -> Float[Array, "b v"]:
         """Give the logits of the classes."""
         return self._run(images, ())[2]
 
     def embed(
-        self, images: Float[Array, "b y x 3"], *, train: bool = False
+        self, images: Num[Array, "b y x 3"], *, train: bool = False
     ) -> tuple[Float[Array, "b 2048"], Float[Array, "b v"]]:
         """Give what the scores are of: features and logits.
 
@@ -286,7 +286,7 @@ class Inception(_Block):
 
     def features(
         self,
-        images: Float[Array, "b y x 3"],
+        images: Num[Array, "b y x 3"],
         layers: tuple[int, ...] = (),
         *,
         train: bool = False,
@@ -305,7 +305,7 @@ class Inception(_Block):
 
     @nn.compact
     def _run(
-        self, images: Float[Array, "b y x 3"], layers: tuple[int, ...]
+        self, images: Num[Array, "b y x 3"], layers: tuple[int, ...]
     ) -> tuple[ImageFeatures, Float[Array, "b v"], Float[Array, "b v"]]:
         if min(images.shape[1:3]) < _SMALLEST_SIDE:
             raise InputError(
@@ -314,7 +314,7 @@ class Inception(_Block):
                 "inception_inputs does"
             )
         x = self.chain(
-            as_images(images, self.dtype),
+            cast_images(images, self.dtype),
             ("Conv2d_1a_3x3", 32, (3, 3), 2, False),
             ("Conv2d_2a_3x3", 32, (3, 3), 1, False),
             ("Conv2d_2b_3x3", 64, (3, 3)),

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.model import ImageFeatures, as_images, choose_layers
+from jaxlab.core.model import ImageFeatures, cast_images, choose_layers
 from jaxlab.core.ranges import Count, Natural, NotNegative, Rate, check_fields
-from jaxlab.core.typing import Array, Float
+from jaxlab.core.typing import Array, Float, Num
 from jaxlab.nn.activation import Activation
 from jaxlab.nn.blocks import TENSOR_RULES
 from jaxlab.nn.dropout import Dropout
@@ -129,7 +129,7 @@ class ViT(nn.Module):
             self.head = nn.Dense(self.num_classes, kernel_init=init)
 
     def __call__(
-        self, images: Float[Array, "b y x c"], *, train: bool = False
+        self, images: Num[Array, "b y x c"], *, train: bool = False
     ) -> Float[Array, "b ..."]:
         """Classify images with values in [-1, 1].
 
@@ -138,7 +138,8 @@ class ViT(nn.Module):
             the same for every token with `pool="none"`, class token first.
 
         Raises:
-            InputError: If a size does not divide another, naming both.
+            InputError: If a size does not divide another, naming both, or the images
+                are whole numbers.
         """
         x = self.features(images, train=train).pooled
         if self.num_classes:
@@ -147,7 +148,7 @@ class ViT(nn.Module):
 
     def features(
         self,
-        images: Float[Array, "b y x c"],
+        images: Num[Array, "b y x c"],
         layers: tuple[int, ...] = (),
         *,
         train: bool = False,
@@ -162,7 +163,7 @@ class ViT(nn.Module):
         Raises:
             InputError: If a size does not divide another, or there is no such block.
         """
-        x = self._embed(as_images(images, self.dtype))
+        x = self._embed(cast_images(images, self.dtype))
         x = self.dropout(x, deterministic=not train)
         outputs = self.encoder.layers(x, train=train) if layers else []
         x = outputs[-1] if layers else self.encoder(x, train=train)

@@ -120,5 +120,18 @@ def test_sets_of_arrays_are_resized_too():
     data = find_images("digits", image_size=12)
     assert data.shape == (12, 12, 1)
     assert data.train.rows(np.arange(3))["image"].shape == (3, 12, 12, 1)
+    data = find_images("digits", image_size=12, valid_rate=0.1)
+    assert data.valid.rows(np.arange(3))["image"].shape == (3, 12, 12, 1)
     with pytest.raises(InputError, match="image_size -1"):
         find_images("digits", image_size=-1)
+
+
+def test_of_the_digits_a_tenth_to_train_on_chooses():
+    data = find_images("digits", valid_rate=0.1)
+    assert str(data) == "digits (1294 train, 144 valid, 359 test, 8 x 8 x 1)"
+    labels = data.valid.rows(np.arange(144))["label"]
+    assert set(np.bincount(labels)) <= {13, 14, 15, 16}
+    whole = find_images("digits")
+    assert (len(whole.train), whole.valid) == (1438, None)
+    test = [each.test.rows(np.arange(359))["image"] for each in (data, whole)]
+    np.testing.assert_array_equal(*test)

@@ -5,7 +5,6 @@ The sets are written here, in miniature, by the parts of TFDS that need no Tenso
 
 import gzip
 import hashlib
-import io
 import json
 import os
 import pathlib
@@ -14,14 +13,14 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from jaxlab.core.errors import InputError
 from jaxlab.data.images import tfds_images as module
 from jaxlab.data.images.find import find_images
 from jaxlab.data.images.image_set import ArraySource
 from jaxlab.data.images.tfds_images import TfdsSource, tfds_images
-from tests.damage import COUNT, check_reader
+from tests.damage import check_reader
+from tests.data.images.image_files import encoded
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -83,12 +82,6 @@ def features(shape=(6, 4, 3)):
     }
 
 
-def encoded(image):
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "png")
-    return stream.getvalue()
-
-
 def write_set(
     folder, examples, *, name="", shape=(6, 4, 3), leave_out=(), kind="array_record"
 ):
@@ -138,11 +131,8 @@ def test_a_prepared_set_is_read_as_it_was_written(pets, tmp_path):
     assert data.shape == (6, 4, 3)
     check(data.train, pets["train"])
     check(data.test, pets["test"])
-    whole = find_images("pets", str(tmp_path))
-    assert (
-        str(whole)
-        == f"pets ({len(whole.train)} train, {len(whole.test)} test, 6 x 4 x 3)"
-    )
+    found = find_images("pets", str(tmp_path))
+    assert str(found) == "pets (20 train, 5 test, 6 x 4 x 3)"
 
 
 def test_a_small_set_is_decoded_once(pets, tmp_path, monkeypatch):
@@ -175,14 +165,79 @@ def test_a_set_without_a_test_split_gives_up_its_last_tenth(pets, tmp_path):
     check(data.test, (images[18:], labels[18:]))
 
 
-def test_a_validation_split_is_what_it_is_named(pets, tmp_path):
+def test_a_validation_split_is_no_test_split(pets, tmp_path):
     write_set(
         tmp_path / "alone" / "1.0.0",
         {"train": pets["train"], "validation": pets["test"]},
     )
-    found = tfds_images("alone", tmp_path)
-    check(found.valid, pets["test"])
-    assert found.test is None
+    data = tfds_images("alone", tmp_path)
+    check(data.train, pets["train"])
+    check(data.valid, pets["test"])
+    assert data.test is None
+
+
+def test_two_splits_of_one_kind_are_refused(pets, tmp_path):
+    write_set(
+        tmp_path / "odd" / "1.0.0", {**pets, "dev": pets["test"], "val": pets["test"]}
+    )
+    with pytest.raises(InputError, match="two splits for valid, dev and val"):
+        tfds_images("odd", tmp_path)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_damaged_record_is_named(pets, tmp_path, monkeypatch, is_large):
+    monkeypatch.setattr(module, "_KEEP_IN_MEMORY", 0 if is_large else 2**30)
+    (file,) = (tmp_path / "pets" / "1.0.0").glob("pets-test*")
+    content = bytearray(file.read_bytes())
+    place = content.index(encoded(pets["test"][0][3]))
+    content[place + 20] ^= 1
+    file.write_bytes(content)
+
+    def read():
+        test = tfds_images("pets", tmp_path).test
+        assert len(test.rows(np.arange(3))["label"]) == 3
+        test.rows(np.arange(5))
+
+    with pytest.raises(InputError, match=f"{file.name}, record 3, cannot be") as caught:
+        read()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_was_cut_or_is_gone_is_named(pets, tmp_path):
+    (file,) = (tmp_path / "pets" / "1.0.0").glob("pets-train*")
+    file.write_bytes(file.read_bytes()[:70_000])
+    with pytest.raises(InputError, match=f"{file.name}.* cannot be read: .* prepare"):
+        tfds_images("pets", tmp_path)
+    file.unlink()
+    with pytest.raises(InputError, match=f"{file.name}.* cannot be read"):
+        tfds_images("pets", tmp_path)
+
+
+def test_a_label_of_no_class_and_another_size_are_named(pets, tmp_path, rng):
+    images, labels = pets["train"]
+    write_set(tmp_path / "odd" / "1.0.0", {"train": (images, np.where(labels, 1, -1))})
+    with pytest.raises(InputError, match=r"odd-train.*its label -1 is none of the 3"):
+        tfds_images("odd", tmp_path)
+    wide = rng.integers(0, 256, (20, 6, 5, 3)).astype(np.uint8)
+    write_set(tmp_path / "wide" / "1.0.0", {"train": (wide, labels)})
+    with pytest.raises(InputError, match=r"record 0, .*\(6, 5, 3\), not \(6, 4, 3\)"):
+        tfds_images("wide", tmp_path)
+
+
+@pytest.mark.fuzz
+def test_damaged_records_are_refused_or_read_right(pets, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_KEEP_IN_MEMORY", 0)
+    (file,) = (tmp_path / "pets" / "1.0.0").glob("pets-train*")
+    images, labels = pets["train"]
+
+    def read(file):
+        return tfds_images("pets", tmp_path).train.rows(np.arange(len(labels)))
+
+    def is_right(rows):
+        same = np.array_equal(rows["image"], images)
+        return same and np.array_equal(rows["label"], labels)
+
+    check_reader(read, file, is_right)
 
 
 def test_a_configuration_is_named_behind_a_slash(pets, tmp_path):
@@ -276,21 +331,3 @@ def test_every_source_works_without_tensorflow(pets, tmp_path):
         "(2, 28, 28, 1)",
         "(2, 6, 4, 3)",
     ]
-
-
-@pytest.mark.fuzz
-def test_no_damaged_record_passes(pets, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_KEEP_IN_MEMORY", 0)
-    (file,) = (tmp_path / "pets" / "1.0.0").glob("*train*")
-
-    def read(file):
-        source = tfds_images("pets", tmp_path).train
-        return source.rows(np.arange(len(source)))
-
-    def is_right(rows):
-        images, labels = pets["train"]
-        size = len(labels)
-        whole = np.array_equal(rows["image"][:size], images[: len(rows["image"])])
-        return whole and np.array_equal(rows["label"], labels)
-
-    assert check_reader(read, file, is_right, count=COUNT // 6) > 0
