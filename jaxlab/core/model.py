@@ -3,12 +3,20 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Key, ModelState, Params
 
-__all__ = ["SPECTRAL", "ImageFeatures", "Model", "choose_layers", "from_linen"]
+__all__ = [
+    "SPECTRAL",
+    "ImageFeatures",
+    "Model",
+    "as_images",
+    "choose_layers",
+    "from_linen",
+]
 
 # The collection of a state that holds the vectors of spectral normalisation: the one
 # state with which each row of a batch is still computed alone.
@@ -29,6 +37,21 @@ class ImageFeatures(NamedTuple):
 
     pooled: Array
     layers: tuple[Array, ...] = ()
+
+
+def as_images(images: Any, dtype: Any) -> Array:
+    """Bring images to the type that a network computes with.
+
+    Raises:
+        InputError: If they are whole numbers, from which values of 0 to 255 would be
+            taken for values of 0 to 1.
+    """
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise InputError(
+            f"images are {images.dtype}; a network takes floating-point values, mostly "
+            "in [-1, 1]: convert them, as jaxlab.data.images.augment.to_unit_range does"
+        )
+    return jnp.asarray(images, dtype)
 
 
 def choose_layers(outputs: list[Array], layers: tuple[int, ...]) -> tuple[Array, ...]:

@@ -59,8 +59,7 @@ def report_translations(
     texts = data.vocabulary.decode(tokens)
     sources, references = zip(*data.texts.test, strict=True)
     # What is generated is written in the vocabulary's way; the texts may not be.
-    form = data.vocabulary.normalization
-    references = tuple(normalize(text, form) for text in references)
+    references = tuple(normalize(references, data.vocabulary.normalization))
     scores, signature = text_scores(texts, references, lowercase=lowercase)
     run.write_text(
         "translations.txt", "".join(f"{_one_line(text)}\n" for text in texts)

@@ -98,6 +98,7 @@ class RunFolder:
         self.free = free
         self.is_visible = is_visible and self._is_main
         self._earlier_seconds = 0.0  # of the sessions before this one
+        self._moved: list[str] = []  # data of another name, until they prove the same
         try:
             self._check_config(config)
             self.checkpoints = Checkpoints(self.path / "checkpoints")
@@ -119,7 +120,9 @@ class RunFolder:
                     f"run folder {self.path} belongs to {experiment}, not "
                     f"{self.experiment}; give another --run-dir"
                 )
-            different = difference(found, wanted, self.free)
+            free = (*self.free, "data") if self._has_fingerprint() else self.free
+            if not (different := difference(found, wanted, free)):
+                self._moved = difference(found, wanted, self.free)
             if different:
                 raise InputError(
                     f"run folder {self.path} holds another run: "
@@ -129,6 +132,11 @@ class RunFolder:
         elif self._is_main:
             whole = {"format": FORMAT, "experiment": self.experiment, "config": wanted}
             write_fields(file, whole)
+
+    def _has_fingerprint(self) -> bool:
+        """Tell whether the data can be known again wherever they lie now."""
+        file = self.path / NETWORK_FILE
+        return file.exists() and bool(read_network(self.path).get("data"))
 
     def write_network(
         self,
@@ -165,10 +173,12 @@ class RunFolder:
         if file.exists():
             different = difference(read_network(self.path), wanted)
             if different:
+                different += self._moved
                 raise InputError(
                     f"run folder {self.path} was begun with other data or another "
                     f"network: {'; '.join(different)}. Give another --run-dir"
                 )
+            self._moved = []
         elif self._is_main:
             if vocabulary is not None:
                 vocabulary.save(self.path / VOCABULARY_FILE)
@@ -180,7 +190,15 @@ class RunFolder:
         Args:
             step: The last update that counts.
             seconds: What `total_seconds` was then.
+
+        Raises:
+            InputError: If the data have another name and were not shown to be the same.
         """
+        if self._moved:
+            raise InputError(
+                f"run folder {self.path} holds another run: {'; '.join(self._moved)}. "
+                "Give the same values to resume it, or another --run-dir"
+            )
         self._earlier_seconds = seconds
         if self._is_main:
             kept, damage = drop_metrics(self.path, step)

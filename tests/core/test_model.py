@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxlab.core.model import Model, from_linen
+from jaxlab.core.errors import InputError
+from jaxlab.core.model import Model, as_images, from_linen
 
 
 class Network(nn.Module):
@@ -131,3 +132,12 @@ def test_two_plain_functions_are_a_model(key, inputs):
     model = Model(init, apply)
     outputs, _ = model.apply(*model.init(key, inputs), inputs)
     assert outputs.shape == (8,)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.bool_])
+def test_pixels_from_0_to_255_are_no_images_to_a_network(dtype):
+    with pytest.raises(
+        InputError, match=rf"images are {np.dtype(dtype)}; .* \[-1, 1\]"
+    ):
+        as_images(np.zeros((1, 2, 2, 1), dtype), jnp.float32)
+    assert as_images(np.ones(3), jnp.bfloat16).dtype == jnp.bfloat16

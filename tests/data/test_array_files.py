@@ -7,6 +7,7 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.data.array_files import cached_arrays, files_key, read_npz
+from tests.damage import check_reader
 
 
 @pytest.fixture(autouse=True)
@@ -123,3 +124,17 @@ def test_a_key_changes_with_the_files_and_the_details(tmp_path):
     assert later != key
     files[1].write_text("longer")
     assert files_key(files, "train", 0) != later
+
+
+@pytest.mark.fuzz
+def test_no_damaged_archive_of_arrays_passes(tmp_path, rng):
+    arrays = {"x": rng.integers(0, 256, (5, 4, 4)), "y": np.arange(5)}
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, **arrays)
+
+    def is_right(found):
+        return all(np.array_equal(found[name], arrays[name]) for name in found)
+
+    assert check_reader(read_npz, file, is_right) > 0
+    np.savez(file, **arrays)
+    assert check_reader(read_npz, file, is_right) > 0

@@ -33,6 +33,10 @@ def test_smoke_leaves_everything_in_its_folder(tmp_path, pictures):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["metrics"] == metrics
     assert summary["steps"] == vit_cifar.SMOKE.steps
+    assert summary["sets"] == {"train": 1294, "valid": 144, "test": 359}
+    assert summary["chosen_by"] == "valid/accuracy"
+    logged = {name for row in read_metrics(tmp_path / "run") for name in row}
+    assert {"valid/accuracy", "test/accuracy"} & logged == {"valid/accuracy"}
     assert vit_cifar.main(config) == metrics  # again: nothing is trained anew
 
 

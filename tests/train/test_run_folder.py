@@ -28,6 +28,12 @@ class Rate:
     run: RunOptions
 
 
+@dataclasses.dataclass(frozen=True)
+class Data:
+    data: str
+    run: RunOptions
+
+
 class Network(NamedTuple):
     width: int
 
@@ -358,6 +364,36 @@ def test_a_vocabulary_is_written_once_and_another_one_refused(open_run):
     assert Vocabulary.load(run.path / "vocabulary.json") == first
     with pytest.raises(InputError, match=r"data is .* there"):
         run.write_network(network, vocabulary=first, data="others")
+
+
+def test_data_may_move_and_are_known_by_their_contents(tmp_path):
+    def open_with(data):
+        options = RunOptions(run_dir=str(tmp_path / "run"))
+        return RunFolder("regression", Data(data, options))
+
+    network = record(Network, width=64)
+    with open_with("/disk/pets") as run:
+        run.write_network(network, data="abcd")
+        run.resume(0)
+    with open_with("/other/pets") as run:
+        run.write_network(network, data="abcd")
+        run.resume(0)
+    with open_with("/other/pets") as run, pytest.raises(InputError, match="pets there"):
+        run.resume(0)  # nobody has looked at the contents
+    message = "data is abcd there, efgh here; data is /disk/pets there, cats here"
+    with open_with("cats") as run, pytest.raises(InputError, match=message):
+        run.write_network(network, data="efgh")
+
+
+def test_data_without_a_fingerprint_keep_their_name(tmp_path):
+    def open_with(data):
+        options = RunOptions(run_dir=str(tmp_path / "run"))
+        return RunFolder("regression", Data(data, options))
+
+    with open_with("ring") as run:
+        run.write_network(record(Network, width=64))
+    with pytest.raises(InputError, match="data is ring there, grid here"):
+        open_with("grid")
 
 
 @pytest.mark.parametrize("text", ["{bro", "[]", '{"format": 3}'])

@@ -79,13 +79,13 @@ class Vocabulary:
         form = "as written" if self.normalization == "none" else self.normalization
         return f"{len(self)} {self.kind} tokens{lower}, {form}"
 
-    def prepare(self, text: str) -> str:
-        """Write a text as it is encoded: lower-cased and normalised, where asked."""
-        return _prepared(text, self.lowercase, self.normalization)
+    def prepare(self, texts: Iterable[str]) -> list[str]:
+        """Write texts as they are encoded: lower-cased and normalised, where asked."""
+        return normalize(_listed(texts), self.normalization, lowercase=self.lowercase)
 
     def encode(self, texts: Iterable[str]) -> list[list[int]]:
         """Give the ids of each text, without begin and end."""
-        texts = [self.prepare(text) for text in _listed(texts)]
+        texts = self.prepare(texts)
         if self.kind == "byte":
             return [[byte + _FIRST for byte in text.encode()] for text in texts]
         if self.kind == "bpe":
@@ -252,7 +252,7 @@ def train_vocabulary(
     )
     if kind == "byte":
         return make(tuple(map(chr, range(256))))
-    texts = [_prepared(text, lowercase, form) for text in _listed(texts)]
+    texts = normalize(_listed(texts), form, lowercase=lowercase)
     if not any(texts):
         raise InputError(
             f"vocabulary {kind}: there is no text to learn it from; give some, or use "
@@ -261,10 +261,6 @@ def train_vocabulary(
     if kind == "bpe":
         return make(*train_byte_pairs(texts, size - _FIRST, min_count))
     return make(_most_frequent(texts, kind, size, min_count))
-
-
-def _prepared(text: str, lowercase: bool, normalization: Normalization) -> str:
-    return normalize(text.lower() if lowercase else text, normalization)
 
 
 def _most_frequent(

@@ -53,8 +53,8 @@ class EncodedText:
         Characters that the training part lacks are one unknown token, so their bits
         are those of "unknown"; `unknown_rate` says how many there are.
         """
-        characters = len(self.vocabulary.prepare(self.text.test))
-        return nats / math.log(2) * len(self.test.tokens) / characters
+        (read,) = self.vocabulary.prepare([self.text.test])
+        return nats / math.log(2) * len(self.test.tokens) / len(read)
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Texts before they are tokens: one way to write each character, and words."""
 
 import unicodedata
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import regex
@@ -17,13 +18,16 @@ Normalization: TypeAlias = Literal["NFC", "NFKC", "none"]
 _WORD = regex.compile(r"[\w\p{N}]+|(?![\s\x1c-\x1f])\X")
 
 
-def normalize(text: str, form: Normalization) -> str:
+def normalize(
+    texts: Iterable[str], form: Normalization, *, lowercase: bool = False
+) -> list[str]:
     """Write characters in one of the ways that Unicode has for them.
 
     Args:
-        text: Any.
+        texts: Any.
         form: `NFC` composes, so that an e and an accent are one character; `NFKC` also
             replaces look-alikes, such as a ligature; `none` leaves all as it is.
+        lowercase: Whether to lower-case the texts before.
 
     Raises:
         InputError: If there is no such form.
@@ -32,7 +36,10 @@ def normalize(text: str, form: Normalization) -> str:
         Unicode Standard Annex 15, https://unicode.org/reports/tr15.
     """
     check_choice("normalization", form, Normalization)
-    return text if form == "none" else unicodedata.normalize(form, text)
+    texts = [text.lower() for text in texts] if lowercase else list(texts)
+    if form == "none":
+        return texts
+    return [unicodedata.normalize(form, text) for text in texts]
 
 
 def split_words(text: str) -> list[str]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.model import ImageFeatures, choose_layers
+from jaxlab.core.model import ImageFeatures, as_images, choose_layers
 from jaxlab.core.typing import Array, Float
 from jaxlab.nn.conv.layers import conv
 
@@ -101,7 +101,7 @@ class FeatureClassifier(nn.Module):
             for stage in range(len(sides))
         ]
         stem = (4, 2) if halve_first else (3, 1)
-        x = self._conv(widths[0], *stem, "stem")(images.astype(self.dtype))
+        x = self._conv(widths[0], *stem, "stem")(as_images(images, self.dtype))
         outputs = []
         for stage, width in enumerate(widths):
             if stage:

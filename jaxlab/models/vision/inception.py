@@ -18,7 +18,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.model import ImageFeatures, choose_layers
+from jaxlab.core.model import ImageFeatures, as_images, choose_layers
 from jaxlab.core.typing import Array, Float, UInt8
 from jaxlab.nn.conv.layers import conv
 
@@ -314,7 +314,7 @@ class Inception(_Block):
                 "inception_inputs does"
             )
         x = self.chain(
-            images.astype(self.dtype),
+            as_images(images, self.dtype),
             ("Conv2d_1a_3x3", 32, (3, 3), 2, False),
             ("Conv2d_2a_3x3", 32, (3, 3), 1, False),
             ("Conv2d_2b_3x3", 64, (3, 3)),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
-from jaxlab.core.model import ImageFeatures, choose_layers
+from jaxlab.core.model import ImageFeatures, as_images, choose_layers
 from jaxlab.core.ranges import Count, Natural, NotNegative, Rate, check_fields
 from jaxlab.core.typing import Array, Float
 from jaxlab.nn.activation import Activation
@@ -162,7 +162,7 @@ class ViT(nn.Module):
         Raises:
             InputError: If a size does not divide another, or there is no such block.
         """
-        x = self._embed(images.astype(self.dtype))
+        x = self._embed(as_images(images, self.dtype))
         x = self.dropout(x, deterministic=not train)
         outputs = self.encoder.layers(x, train=train) if layers else []
         x = outputs[-1] if layers else self.encoder(x, train=train)

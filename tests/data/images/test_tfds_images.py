@@ -21,6 +21,7 @@ from jaxlab.data.images import tfds_images as module
 from jaxlab.data.images.find import find_images
 from jaxlab.data.images.image_set import ArraySource
 from jaxlab.data.images.tfds_images import TfdsSource, tfds_images
+from tests.damage import COUNT, check_reader
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -275,3 +276,21 @@ def test_every_source_works_without_tensorflow(pets, tmp_path):
         "(2, 28, 28, 1)",
         "(2, 6, 4, 3)",
     ]
+
+
+@pytest.mark.fuzz
+def test_no_damaged_record_passes(pets, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_KEEP_IN_MEMORY", 0)
+    (file,) = (tmp_path / "pets" / "1.0.0").glob("*train*")
+
+    def read(file):
+        source = tfds_images("pets", tmp_path).train
+        return source.rows(np.arange(len(source)))
+
+    def is_right(rows):
+        images, labels = pets["train"]
+        size = len(labels)
+        whole = np.array_equal(rows["image"][:size], images[: len(rows["image"])])
+        return whole and np.array_equal(rows["label"], labels)
+
+    assert check_reader(read, file, is_right, count=COUNT // 6) > 0
