@@ -67,8 +67,8 @@ def test_examples_that_lie_class_by_class_are_all_shown(tmp_path, monkeypatch):
 
 
 def test_many_classes_still_fit(tmp_path, rng, picture):
-    labels = rng.integers(0, 100, 500)
-    names = [f"class {i}" for i in range(100)]
+    labels = rng.integers(0, 1000, 5000)
+    names = [f"n{i:08}, a class with a very long name" for i in range(1000)]
     picture(plots.confusion_matrix(tmp_path, labels, labels, names))
 
 
@@ -111,14 +111,12 @@ def test_no_image_and_images_of_one_row_are_drawn(tmp_path, shape):
     assert plots.image_grid(tmp_path / "a.png", np.zeros(shape, np.uint8)).exists()
 
 
-def test_classes_of_any_name_and_number_are_drawn(tmp_path, rng, picture, capsys):
+def test_classes_of_any_name_are_drawn(tmp_path, rng, picture):
     labels = rng.integers(0, len(HOSTILE), 60)
     picture(plots.confusion_matrix(tmp_path, labels, labels[::-1], HOSTILE))
     none = np.zeros(0, np.int32)
     picture(plots.confusion_matrix(tmp_path, none, none, HOSTILE))
     picture(plots.confusion_matrix(tmp_path, labels * 0, labels * 0, ("only",)))
-    names = [f"n{i:08}, a class with a very long name" for i in range(1000)]
-    picture(plots.confusion_matrix(tmp_path, np.arange(1000), np.arange(1000), names))
     images = np.zeros((60, 4, 4, 1), np.uint8)
     args = (tmp_path, labels, labels[::-1].copy(), lambda chosen: images[chosen])
     assert len(plots.predictions(*args, HOSTILE)) == 2
