@@ -27,12 +27,12 @@ from jaxlab.data.images.augment import to_unit_range
 from jaxlab.data.images.find import find_images
 from jaxlab.data.order import Order
 from jaxlab.models.vision.vit import ViT
+from jaxlab.runs.run_files import read_metrics
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.engine import compile_step
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import adamw
-from jaxlab.train.run_files import read_metrics
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import init_state
 from jaxlab.train.step import make_train_step
 

@@ -252,8 +252,8 @@ def compare(folder: pathlib.Path, data_dir: str = "") -> list[dict[str, Any]]:
 def _read_run(folder: pathlib.Path, data_dir: str) -> tuple[Any, int]:
     """Read the configuration of a run of trees, and how many rounds it kept."""
     from experiments import gbdt_tabular
-    from jaxlab.train.run_files import read_config
-    from jaxlab.train.run_options import RunOptions
+    from jaxlab.runs.run_files import read_config
+    from jaxlab.runs.run_options import RunOptions
 
     try:
         experiment, saved = read_config(folder)

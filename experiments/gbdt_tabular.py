@@ -31,10 +31,10 @@ from jaxlab.core.recorded import record
 from jaxlab.data.tables.find import Table, TableRows, Task, find_table
 from jaxlab.metrics.scores import table_scores
 from jaxlab.plots.tables import feature_importance, table_predictions
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.trees.boost import boosting
 from jaxlab.trees.boost.drive import EarlyStopping
 from jaxlab.trees.boost.stepping import (

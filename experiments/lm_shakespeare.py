@@ -37,14 +37,14 @@ from jaxlab.nn.activation import Activation, GatedActivation
 from jaxlab.nn.norm import Norm
 from jaxlab.nn.tokens import Positions
 from jaxlab.plots.text import gradient_by_lag
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.comparison import Trained, train_all
 from jaxlab.train.engine import make_engine
 from jaxlab.train.evaluate import make_collector, token_means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import Schedule, adamw, make_schedule
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import TrainState, eval_params, init_state
 from jaxlab.train.step import Context, LossResult, make_train_step
 

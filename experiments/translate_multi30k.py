@@ -31,13 +31,13 @@ from jaxlab.models.decode.translation import attention_weights, translate
 from jaxlab.models.recurrent.seq2seq import Attention
 from jaxlab.models.transformer.encoder_decoder import TENSOR_RULES
 from jaxlab.models.translators import TranslatorName, make_translator
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.engine import make_engine
 from jaxlab.train.evaluate import token_means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import Schedule, adamw, make_schedule
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import TrainState, eval_params, init_state
 from jaxlab.train.step import Context, LossResult, make_train_step, whole_batch
 

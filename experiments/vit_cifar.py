@@ -25,13 +25,13 @@ from jaxlab.losses.labels import label_cross_entropy
 from jaxlab.models.vision.vit import TENSOR_RULES, ViT
 from jaxlab.nn.image_tokens import Stem
 from jaxlab.plots.images import predictions
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.engine import make_engine
 from jaxlab.train.evaluate import make_collector, means
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import adamw, warmup_cosine
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import TrainState, eval_params, init_state
 from jaxlab.train.step import Context, LossResult, make_train_step
 

@@ -34,14 +34,14 @@ from jaxlab.losses.adversarial import wasserstein_critic
 from jaxlab.losses.lipschitz import critic_of_rows, gradient_penalty
 from jaxlab.models.gan.dense import PointCritic
 from jaxlab.plots.transport import estimate_curves, sinkhorn_curve
+from jaxlab.runs.run_files import read_metrics
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.engine import make_engine
 from jaxlab.train.evaluate import once_per_state
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import keep_within, warmup_cosine
-from jaxlab.train.run_files import read_metrics
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import TrainState, init_state
 from jaxlab.train.step import Context, LossFn, LossResult, make_train_step
 

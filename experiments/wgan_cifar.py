@@ -29,6 +29,8 @@ from jaxlab.losses.labels import label_cross_entropy
 from jaxlab.losses.lipschitz import critic_of_rows
 from jaxlab.models.gan.make import Gan, ImageGan, make_gan
 from jaxlab.models.gan.parts import Conditional
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.adversarial import (
     Player,
     PlayerLossFn,
@@ -41,8 +43,6 @@ from jaxlab.train.engine import make_engine
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import make_schedule
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.train.step import Context, LossResult
 
 

@@ -24,6 +24,8 @@ from jaxlab.evals.points import PointReport
 from jaxlab.losses.adversarial import score_both
 from jaxlab.losses.lipschitz import critic_of_rows
 from jaxlab.models.gan.make import Gan, make_point_gan
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.adversarial import (
     Player,
     init_adversarial_state,
@@ -41,8 +43,6 @@ from jaxlab.train.engine import make_engine
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.train.optim import make_schedule
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.train.step import Context, LossResult
 
 ALL: tuple[RecipeName, ...] = get_args(RecipeName)

@@ -115,7 +115,7 @@ def test_no_name_is_vague():
 
 
 def test_tests_lie_where_their_modules_do():
-    """A folder of tests mirrors a folder of jaxlab, or one at the top; `soak` is all."""
+    """A folder of tests mirrors a folder of jaxlab, or one at the top."""
     tests = ROOT / "tests"
     folders = {file.parent.relative_to(tests) for file in tests.rglob("test_*.py")}
     tops = (ROOT / "jaxlab", ROOT)

@@ -22,11 +22,11 @@ from jaxlab.data.images.find import find_images
 from jaxlab.data.images.image_set import ImageData
 from jaxlab.data.order import Order
 from jaxlab.models.vision.feature_classifier import FeatureClassifier
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.engine import make_engine
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import init_state
 from jaxlab.train.step import Context, LossResult, make_train_step, whole_batch
 

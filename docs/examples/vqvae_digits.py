@@ -26,11 +26,11 @@ from jaxlab.evals.open_run import OpenedRun, open_run
 from jaxlab.losses.tokens import token_cross_entropy
 from jaxlab.models.language_models import make_language_model
 from jaxlab.nn.conv.layers import Conv, ConvTranspose
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.engine import make_engine
 from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import init_state
 from jaxlab.train.step import Context, LossFn, LossResult, make_train_step
 

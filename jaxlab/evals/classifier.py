@@ -26,13 +26,13 @@ from jaxlab.data.images.image_set import ImageData
 from jaxlab.data.order import Order
 from jaxlab.evals.open_run import open_run
 from jaxlab.losses.labels import label_cross_entropy
+from jaxlab.runs.run_files import FORMAT
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.engine import make_engine
 from jaxlab.train.evaluate import make_collector, means
 from jaxlab.train.loop import NonFiniteError, fit
 from jaxlab.train.optim import adamw, warmup_cosine
-from jaxlab.train.run_files import FORMAT
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import TrainState, init_state
 from jaxlab.train.step import Context, LossFn, LossResult, make_train_step
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxlab.core.errors import InputError
 from jaxlab.core.printed_table import table_lines
 from jaxlab.plots.transport import plan_matrix
-from jaxlab.train.run_folder import RunFolder
+from jaxlab.runs.run_folder import RunFolder
 from jaxlab.transport import duality, linear_programs
 from jaxlab.transport.costs import power_cost
 from jaxlab.transport.exact import solve_exact

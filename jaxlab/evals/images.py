@@ -20,13 +20,13 @@ from jaxlab.metrics.sample_scores import SCORES, Embedded, Features, SampleScore
 from jaxlab.models.gan.make import Gan
 from jaxlab.plots.images import image_grid, sample_grid
 from jaxlab.plots.transport import estimate_curves
+from jaxlab.runs.run_files import read_metrics
 from jaxlab.train.adversarial import (
     AdversarialState,
     Player,
     generator_params_to_evaluate,
 )
 from jaxlab.train.evaluate import once_per_state
-from jaxlab.train.run_files import read_metrics
 from jaxlab.transport.exact import wasserstein
 
 __all__ = ["ImageReport"]

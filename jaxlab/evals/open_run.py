@@ -22,8 +22,8 @@ from jaxlab.models.language_models import make_language_model
 from jaxlab.models.translators import make_translator
 from jaxlab.models.vision.feature_classifier import FeatureClassifier
 from jaxlab.models.vision.vit import ViT
-from jaxlab.train.load_params import At, load_params
-from jaxlab.train.run_files import read_config, read_network
+from jaxlab.runs.load_params import At, load_params
+from jaxlab.runs.run_files import read_config, read_network
 
 __all__ = ["MAKERS", "OpenedRun", "open_run"]
 

@@ -12,7 +12,7 @@ from jaxlab.data.text.vocabulary import BOS, EOS, PAD
 from jaxlab.data.text.words import normalize
 from jaxlab.metrics.scores import text_scores
 from jaxlab.plots.text import attention_maps
-from jaxlab.train.run_folder import RunFolder
+from jaxlab.runs.run_folder import RunFolder
 
 __all__ = ["Report", "report_translations"]
 

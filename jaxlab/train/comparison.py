@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from jaxlab.plots.curves import compared_curves
+from jaxlab.runs.run_files import read_metrics
+from jaxlab.runs.run_folder import RunFolder
 from jaxlab.train.loop import Fitted
-from jaxlab.train.run_files import read_metrics
-from jaxlab.train.run_folder import RunFolder
 
 __all__ = ["Trained", "train_all"]
 

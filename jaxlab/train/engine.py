@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding
@@ -13,11 +13,10 @@ from jaxlab.core.batch import Rows, materialize
 from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh, shard_batch
 from jaxlab.core.typing import Batch, Metrics, PyTree
+from jaxlab.runs.run_options import EngineName
 from jaxlab.train.step import Step
 
-__all__ = ["Engine", "EngineName", "compile_step", "make_engine", "pmap_step"]
-
-EngineName: TypeAlias = Literal["jit", "pmap"]
+__all__ = ["Engine", "compile_step", "make_engine", "pmap_step"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from jaxlab.core.errors import InputError, local_path
 from jaxlab.core.host_memory import keep_freed_memory
 from jaxlab.core.mesh import use_cpu_devices
 from jaxlab.core.ranges import check_fields
-from jaxlab.train.interrupts import Interrupted
+from jaxlab.runs.interrupts import Interrupted
 from jaxlab.train.loop import NonFiniteError
 
 __all__ = ["launch", "parse"]

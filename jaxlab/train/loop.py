@@ -16,10 +16,10 @@ from jaxlab.core.progress import Progress, make_progress
 from jaxlab.core.pytree import flat_paths
 from jaxlab.core.typing import Batch, Metrics, PyTree
 from jaxlab.plots.curves import learning_curves
-from jaxlab.train.checkpoint import Checkpoints
-from jaxlab.train.interrupts import Interrupted, Interrupts
-from jaxlab.train.run_files import read_metrics, write_arrays
-from jaxlab.train.run_folder import RunFolder
+from jaxlab.runs.checkpoint import Checkpoints
+from jaxlab.runs.interrupts import Interrupted, Interrupts
+from jaxlab.runs.run_files import read_metrics, write_arrays
+from jaxlab.runs.run_folder import RunFolder
 from jaxlab.train.step import Step
 
 __all__ = ["Batches", "Fitted", "NonFiniteError", "fit"]

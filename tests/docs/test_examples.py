@@ -8,8 +8,8 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.evals.open_run import open_run
-from jaxlab.train.run_files import read_metrics
-from jaxlab.train.run_options import RunOptions
+from jaxlab.runs.run_files import read_metrics
+from jaxlab.runs.run_options import RunOptions
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "docs" / "examples"
 

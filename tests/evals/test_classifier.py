@@ -28,7 +28,7 @@ from jaxlab.evals.classifier import (
 from jaxlab.evals.embedding import image_features
 from jaxlab.evals.open_run import open_run
 from jaxlab.models.vision.feature_classifier import FeatureClassifier
-from jaxlab.train.interrupts import Interrupted
+from jaxlab.runs.interrupts import Interrupted
 
 SHORT = ClassifierRecipe(steps=40, batch_size=16, max_shift=1, flip=True)
 

@@ -15,9 +15,9 @@ from jaxlab.data.text.vocabulary import train_vocabulary
 from jaxlab.evals.open_run import MAKERS, open_run
 from jaxlab.models.gan.make import make_point_gan
 from jaxlab.models.vision.vit import ViT
-from jaxlab.train.checkpoint import Checkpoints
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
+from jaxlab.runs.checkpoint import Checkpoints
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.trees import XGBoostClassifier
 from tests.train.conftest import Config
 

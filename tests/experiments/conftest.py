@@ -13,9 +13,9 @@ import jax
 import pytest
 
 from jaxlab.core.compilation import cache_folder
+from jaxlab.runs.run_files import read_metrics
 from jaxlab.train import launch
-from jaxlab.train.run_files import read_metrics
-from tests.runs import assert_same_run
+from tests.same_runs import assert_same_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 

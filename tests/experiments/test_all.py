@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 from jaxlab.core.ranges import Range, check_fields
 from jaxlab.evals.open_run import open_run
-from jaxlab.train.interrupts import Interrupted
-from jaxlab.train.run_files import read_metrics
-from jaxlab.train.run_options import RunOptions
+from jaxlab.runs.interrupts import Interrupted
+from jaxlab.runs.run_files import read_metrics
+from jaxlab.runs.run_options import RunOptions
 
 # Name: fields of a short run that are not its SMOKE's.
 EXPERIMENTS = {

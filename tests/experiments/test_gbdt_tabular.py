@@ -11,8 +11,8 @@ from experiments import gbdt_tabular
 from experiments.gbdt_tabular import main
 from jaxlab.core.errors import InputError
 from jaxlab.data.tables.find import find_table
-from jaxlab.train.run_files import read_metrics
-from jaxlab.train.run_options import RunOptions
+from jaxlab.runs.run_files import read_metrics
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.trees import GradientBoostingRegressor, XGBoostClassifier
 
 

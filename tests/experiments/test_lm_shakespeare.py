@@ -7,8 +7,8 @@ import math
 import pytest
 
 from experiments import lm_shakespeare
-from jaxlab.train.run_files import read_metrics
-from jaxlab.train.run_options import RunOptions
+from jaxlab.runs.run_files import read_metrics
+from jaxlab.runs.run_options import RunOptions
 
 
 def train(folder, **fields):

@@ -10,8 +10,8 @@ import pytest
 from experiments import translate_multi30k
 from jaxlab.core.errors import InputError
 from jaxlab.data.text.vocabulary import Vocabulary
-from jaxlab.train.run_files import read_metrics
-from jaxlab.train.run_options import RunOptions
+from jaxlab.runs.run_files import read_metrics
+from jaxlab.runs.run_options import RunOptions
 
 # Two devices add the gradients of half batches in another order.
 SUMS = 1e-4

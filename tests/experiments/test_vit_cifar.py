@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from experiments import vit_cifar
-from jaxlab.train.run_files import read_metrics
-from jaxlab.train.run_options import RunOptions
+from jaxlab.runs.run_files import read_metrics
+from jaxlab.runs.run_options import RunOptions
 
 # Two processes add the gradients of half batches in another order.
 SUMS = 1e-5

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from experiments import wasserstein_duality
-from jaxlab.train.load_params import load_params
-from jaxlab.train.run_options import RunOptions
+from jaxlab.runs.load_params import load_params
+from jaxlab.runs.run_options import RunOptions
 
 # Float32 scores of size 3, summed over hundreds of rows, against float64.
 ROUNDING = 1e-5

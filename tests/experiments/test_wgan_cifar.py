@@ -8,9 +8,9 @@ import jax
 import pytest
 
 from experiments import wgan_cifar
-from jaxlab.train.load_params import load_params
-from jaxlab.train.run_files import read_metrics
-from jaxlab.train.run_options import RunOptions
+from jaxlab.runs.load_params import load_params
+from jaxlab.runs.run_files import read_metrics
+from jaxlab.runs.run_options import RunOptions
 
 OFTEN = RunOptions(log_every=1)
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from experiments import wgan_toy
-from jaxlab.train.run_files import read_metrics
-from jaxlab.train.run_options import RunOptions
+from jaxlab.runs.run_files import read_metrics
+from jaxlab.runs.run_options import RunOptions
 
 
 def train(folder, **fields):

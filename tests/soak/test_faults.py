@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
-from jaxlab.train.run_files import read_metrics
-from tests.runs import assert_same_run
+from jaxlab.runs.run_files import read_metrics
+from tests.same_runs import assert_same_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = pytest.mark.soak

@@ -11,9 +11,9 @@ from flax import linen as nn
 
 from jaxlab.core.mesh import make_mesh
 from jaxlab.core.model import from_linen
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train.engine import compile_step
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
 from jaxlab.train.state import init_state
 from jaxlab.train.step import make_train_step
 

@@ -12,10 +12,10 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.ranges import Count, Rate
+from jaxlab.runs.interrupts import Interrupted
+from jaxlab.runs.run_options import RunOptions
 from jaxlab.train import launch as launching
-from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.launch import launch, parse
-from jaxlab.train.run_options import RunOptions
 
 
 @dataclasses.dataclass(frozen=True)

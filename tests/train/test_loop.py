@@ -12,12 +12,12 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh, replicate
+from jaxlab.runs.checkpoint import Checkpoints
+from jaxlab.runs.interrupts import Interrupted
+from jaxlab.runs.run_files import read_metrics
 from jaxlab.train import loop
-from jaxlab.train.checkpoint import Checkpoints
 from jaxlab.train.engine import compile_step
-from jaxlab.train.interrupts import Interrupted
 from jaxlab.train.loop import NonFiniteError, fit
-from jaxlab.train.run_files import read_metrics
 from jaxlab.train.step import make_train_step
 
 

@@ -11,8 +11,8 @@ import orbax.checkpoint as ocp
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import PyTree
-from jaxlab.train.checkpoint import FROZEN, STATE, Checkpoints, read_metadata
-from jaxlab.train.checksums import check_whole
+from jaxlab.runs.checkpoint import FROZEN, STATE, Checkpoints, read_metadata
+from jaxlab.runs.checksums import check_whole
 
 __all__ = ["At", "load_params"]
 

@@ -5,8 +5,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxlab.core.pytree import flat_paths
-from jaxlab.train.checkpoint import Checkpoints
-from jaxlab.train.run_files import read_metrics
+from jaxlab.runs.checkpoint import Checkpoints
+from jaxlab.runs.run_files import read_metrics
 
 
 def last_arrays(folder):

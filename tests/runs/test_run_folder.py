@@ -14,12 +14,12 @@ import pytest
 from jaxlab.core.errors import InputError, WriteError
 from jaxlab.core.recorded import record
 from jaxlab.data.text.vocabulary import Vocabulary, train_vocabulary
-from jaxlab.train import checkpoint
-from jaxlab.train.claimed_folder import ClaimedFolder
-from jaxlab.train.interrupts import Interrupted
-from jaxlab.train.run_files import read_metrics, read_network
-from jaxlab.train.run_folder import RunFolder
-from jaxlab.train.run_options import RunOptions
+from jaxlab.runs import checkpoint
+from jaxlab.runs.claimed_folder import ClaimedFolder
+from jaxlab.runs.interrupts import Interrupted
+from jaxlab.runs.run_files import read_metrics, read_network
+from jaxlab.runs.run_folder import RunFolder
+from jaxlab.runs.run_options import RunOptions
 
 
 @dataclasses.dataclass(frozen=True)

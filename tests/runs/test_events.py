@@ -4,8 +4,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
-from jaxlab.train.events import Events
-from jaxlab.train.run_files import read_metrics
+from jaxlab.runs.events import Events
+from jaxlab.runs.run_files import read_metrics
 
 
 def read_events(folder):

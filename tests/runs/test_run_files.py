@@ -6,7 +6,7 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.recorded import record
-from jaxlab.train.run_files import read_config, read_metrics, read_network, write_fields
+from jaxlab.runs.run_files import read_config, read_metrics, read_network, write_fields
 from tests.damage import check_reader
 
 

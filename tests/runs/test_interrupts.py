@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from jaxlab.train.interrupts import Interrupts
+from jaxlab.runs.interrupts import Interrupts
 
 
 def send(signum):

@@ -19,12 +19,12 @@ from jaxlab.core.pytree import fingerprint_text
 from jaxlab.core.ranges import check_fields
 from jaxlab.core.recorded import Recorded
 from jaxlab.data.text.vocabulary import Vocabulary
-from jaxlab.train.checkpoint import Checkpoints
-from jaxlab.train.checksums import saved_steps
-from jaxlab.train.claimed_folder import ClaimedFolder
-from jaxlab.train.events import Events
-from jaxlab.train.interrupts import Interrupted
-from jaxlab.train.run_files import (
+from jaxlab.runs.checkpoint import Checkpoints
+from jaxlab.runs.checksums import saved_steps
+from jaxlab.runs.claimed_folder import ClaimedFolder
+from jaxlab.runs.events import Events
+from jaxlab.runs.interrupts import Interrupted
+from jaxlab.runs.run_files import (
     FORMAT,
     METRICS_FILE,
     NETWORK_FILE,

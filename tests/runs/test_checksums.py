@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.train.checkpoint import Checkpoints
-from jaxlab.train.checksums import check_whole
-from jaxlab.train.load_params import load_params
+from jaxlab.runs.checkpoint import Checkpoints
+from jaxlab.runs.checksums import check_whole
+from jaxlab.runs.load_params import load_params
 from tests.damage import COUNT, check_reader
 
 

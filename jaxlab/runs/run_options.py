@@ -1,11 +1,13 @@
 """The flags that every experiment has."""
 
 import dataclasses
+from typing import Literal, TypeAlias
 
 from jaxlab.core.ranges import Count, Natural
-from jaxlab.train.engine import EngineName
 
-__all__ = ["RunOptions"]
+__all__ = ["EngineName", "RunOptions"]
+
+EngineName: TypeAlias = Literal["jit", "pmap"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,13 +19,13 @@ from orbax.checkpoint import checkpoint_managers as policies
 from jaxlab.core.errors import InputError, WriteError
 from jaxlab.core.pytree import flat_paths
 from jaxlab.core.typing import PyTree
-from jaxlab.train.checksums import (
+from jaxlab.runs.checksums import (
     check_whole,
     saved_steps,
     seal,
     set_aside_damaged,
 )
-from jaxlab.train.quiet import quieten_orbax
+from jaxlab.runs.quiet import quieten_orbax
 
 __all__ = ["FROZEN", "STATE", "Checkpoints", "read_metadata"]
 

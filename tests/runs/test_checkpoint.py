@@ -9,8 +9,8 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.mesh import make_mesh
-from jaxlab.train.checkpoint import Checkpoints
-from jaxlab.train.load_params import load_params
+from jaxlab.runs.checkpoint import Checkpoints
+from jaxlab.runs.load_params import load_params
 
 
 @pytest.fixture
