@@ -5,7 +5,8 @@ streamed by worker processes), `critic_order` (how many batches a critic gets at
 time); `fingerprint` (a name of the contents); `download` and `array_files`; then a
 kind of data a room, each with a `find` that turns a name or a path into data:
 
-    images/   image_set (what one is), find, archives, local_images, tfds_images;
+    images/   image_set (what one is), splits (what trains, chooses and tests), find;
+              archives, local_images, tfds_images, image_folders over folder_layout;
               decode, augment (inside the jitted step)
     tables/   columns (delimited text, typed), sources, find
     text/     vocabulary, tasks (made on the fly), sources, find; sequences, buckets

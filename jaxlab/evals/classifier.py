@@ -120,6 +120,9 @@ def train_classifier(
 ) -> Classifier:
     """Train a classifier of images in [-1, 1], or open it if it was trained before.
 
+    Nothing is chosen: all training images are trained on, the last state is kept, and
+    the test images are looked at once, at the end.
+
     It is a run like any other. Its folder is named by a fingerprint of the data and of
     all else that it depends on; in it lie its learning curves and its parameters.
 

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from jaxlab.core import progress
-from jaxlab.core.progress import Speed, make_progress
+from jaxlab.core.progress import Speed, counted, make_progress
 
 
 @pytest.fixture
@@ -130,3 +130,25 @@ def test_other_processes_stay_silent(clock, capsys):
     viewer.say("nothing")
     viewer.close()
     assert capsys.readouterr().out == ""
+
+
+def slow_items(clock, seconds, count=10):
+    for item in range(count):
+        clock[0] += seconds
+        yield item
+
+
+def test_a_count_is_told_only_if_it_takes_long(clock, capsys):
+    assert list(counted(slow_items(clock, 0.1), 10, "reading")) == list(range(10))
+    assert capsys.readouterr() == ("", "")
+    list(counted(slow_items(clock, 3.0), 10, "reading"))
+    out, err = capsys.readouterr()
+    lines = [f"reading: {done} of 10" for done in (1, 5, 9, 10)]
+    assert (out, err.splitlines()) == ("", lines)
+
+
+def test_a_count_in_a_terminal_is_one_line(clock, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    list(counted(slow_items(clock, 1.5, 3), 3, "reading"))
+    _, err = capsys.readouterr()
+    assert err == "\rreading: 2 of 3\rreading: 3 of 3\n"

@@ -5,12 +5,17 @@ import json
 import math
 import socket
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import vit_cifar
+from jaxlab.data.images.augment import to_unit_range
+from jaxlab.data.images.find import find_images
+from jaxlab.evals.open_run import open_run
 from jaxlab.runs.run_files import read_metrics
 from jaxlab.runs.run_options import RunOptions
+from jaxlab.train.evaluate import means
 
 # Two processes add the gradients of half batches in another order.
 SUMS = 1e-5
@@ -38,6 +43,38 @@ def test_smoke_leaves_everything_in_its_folder(tmp_path, pictures):
     logged = {name for row in read_metrics(tmp_path / "run") for name in row}
     assert {"valid/accuracy", "test/accuracy"} & logged == {"valid/accuracy"}
     assert vit_cifar.main(config) == metrics  # again: nothing is trained anew
+
+
+@pytest.mark.slow
+def test_the_state_that_valid_chose_is_tested(tmp_path, monkeypatch):
+    scores = iter([0.5, 0.25])  # of the valid rows after steps 3 and 6
+
+    def chosen_early(values, *names):
+        is_test = len(values["loss"]) == 359
+        return means(values, *names) | ({} if is_test else {"accuracy": next(scores)})
+
+    monkeypatch.setattr(vit_cifar, "means", chosen_early)
+    run = RunOptions(run_dir=str(tmp_path / "run"))
+    metrics = vit_cifar.main(dataclasses.replace(vit_cifar.SMOKE, run=run))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["chosen_step"], summary["steps"]) == (3, 6)
+    opened = open_run(tmp_path / "run")
+    rows = find_images("digits").test.rows(np.arange(359))
+    images = to_unit_range(jnp.asarray(rows["image"]))
+    logits = opened.network.apply({"params": opened.params}, images)
+    accuracy = float((logits.argmax(-1) == rows["label"]).mean())
+    assert metrics["accuracy"] == pytest.approx(accuracy)
+
+
+@pytest.mark.slow
+def test_without_a_share_all_rows_are_trained_on_and_the_last_state_tested(tmp_path):
+    run = RunOptions(run_dir=str(tmp_path / "run"))
+    config = dataclasses.replace(vit_cifar.SMOKE, steps=2, valid_rate=0.0, run=run)
+    metrics = vit_cifar.main(config)
+    assert metrics.keys() == {"loss", "accuracy"}
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["chosen_by"], summary["chosen_step"]) == ("last", 2)
+    assert summary["rows"] == {"train": 1438, "valid": 0, "test": 359}
 
 
 @pytest.mark.slow

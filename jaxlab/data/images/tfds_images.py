@@ -125,6 +125,9 @@ def tfds_images(
         builder = read_only_builder.builder_from_files(name, data_dir=str(data_dir))
     except tfds.core.DatasetNotFoundError:
         return None
+    except Exception as error:  # TFDS raises anything for damaged descriptions
+        place = f"the description of data {name!r} in {data_dir / name}"
+        raise _damaged(place, error) from None
     image_key, label_key = _feature_keys(builder, tfds)
     shape = _image_shape(name, builder.info.features[image_key].shape, image_size)
     names = tuple(builder.info.features[label_key].names)
@@ -132,11 +135,11 @@ def tfds_images(
     folder = pathlib.Path(builder.data_path)
 
     def source(split: str) -> TfdsSource:
-        parts = builder.info.splits[split].file_instructions
-        files = tuple(
-            (str(part.filename), int(part.skip), int(part.take)) for part in parts
-        )
         try:
+            files = tuple(
+                (str(part.filename), int(part.skip), int(part.take))
+                for part in builder.info.splits[split].file_instructions
+            )
             records = builder.as_data_source(split, decoders=decoders)
             return TfdsSource(
                 records, files, image_key, label_key, image_size, shape, len(names)

@@ -213,6 +213,17 @@ def test_a_file_that_was_cut_or_is_gone_is_named(pets, tmp_path):
         tfds_images("pets", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+def test_a_damaged_description_is_told_in_one_line(pets, tmp_path, name):
+    file = tmp_path / "pets" / "1.0.0" / name
+    whole = file.read_text()
+    for damaged in ("", whole[:90], whole.replace(":", ";", 1)):
+        file.write_text(damaged)
+        with pytest.raises(InputError, match=r"'pets' in .* cannot be read") as caught:
+            tfds_images("pets", tmp_path)
+        assert "\n" not in str(caught.value)
+
+
 def test_a_label_of_no_class_and_another_size_are_named(pets, tmp_path, rng):
     images, labels = pets["train"]
     write_set(tmp_path / "odd" / "1.0.0", {"train": (images, np.where(labels, 1, -1))})
