@@ -27,8 +27,9 @@ _UNREADABLE = (
     TypeError,
     MemoryError,
     OverflowError,
-    RuntimeError,  # also of ways to compress that Python does not know
+    RuntimeError,  # encrypted, or packed in a way that Python does not know
     SyntaxError,
+    lzma.LZMAError,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
@@ -37,17 +38,27 @@ _UNREADABLE = (
 
 
 def read_npz(file: pathlib.Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an `.npz` file.
+    """Read all arrays of an `.npz` file, the checksum of each verified.
 
     Raises:
-        InputError: If the file is absent, damaged, or holds Python objects.
+        InputError: If the file is absent, damaged, or holds anything but arrays, such
+            as Python objects.
     """
     try:
-        with file.open("rb") as stream, np.load(stream) as saved:
-            return dict(saved)
+        with zipfile.ZipFile(file) as archive:
+            # NumPy reads no more than a header asks for, be it damaged; checksums are
+            # looked at where a part ends.
+            if bad := archive.testzip():
+                raise ValueError(f"{bad} is not what was written")
+        with np.load(file) as saved:
+            arrays = dict(saved)
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name} is no array")
     except _UNREADABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{file} is not a readable .npz file: {reason}") from None
+    return arrays
 
 
 def files_key(files: Iterable[pathlib.Path], *details: Any) -> str:

@@ -1,6 +1,7 @@
 """Files of arrays, and the cache of arrays that take long to make."""
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -79,6 +80,21 @@ def test_an_npz_file_is_read_whole_or_not_at_all(tmp_path, save):
     file.write_bytes(changed)
     with pytest.raises(InputError, match=r"a\.npz is not a readable \.npz file"):
         read_npz(file)
+
+
+def test_a_damaged_header_that_asks_for_less_is_refused(tmp_path):
+    file = tmp_path / "a.npz"
+    np.savez(file, x=np.arange(1000))
+    file.write_bytes(file.read_bytes().replace(b"(1000,)", b"(100 ,)"))
+    with pytest.raises(InputError, match=r"x\.npy is not what was written"):
+        read_npz(file)
+
+
+def test_an_archive_of_other_files_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("notes.txt", "no array")
+    with pytest.raises(InputError, match=r"notes\.txt is no array"):
+        read_npz(tmp_path / "a.npz")
 
 
 def test_a_single_array_is_no_npz_file(tmp_path):

@@ -74,7 +74,7 @@ def test_without_a_share_all_rows_are_trained_on_and_the_last_state_tested(tmp_p
     assert metrics.keys() == {"loss", "accuracy"}
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["chosen_by"], summary["chosen_step"]) == ("last", 2)
-    assert summary["rows"] == {"train": 1438, "valid": 0, "test": 359}
+    assert summary["sets"] == {"train": 1438, "valid": 0, "test": 359}
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxlab.core.errors import InputError, local_path, meant
 from jaxlab.core.typing import Array, Float, Key
+from jaxlab.data.array_files import read_npz
 from jaxlab.data.points.toy import TOY_DATA
 
 __all__ = ["GAUSSIANS", "SAMPLERS", "Gaussian", "TwoSamples", "find_two_samples"]
@@ -145,21 +146,38 @@ def find_two_samples(name: str, n: int, seed: int) -> TwoSamples:
 def _read(path: pathlib.Path, n: int) -> tuple[np.ndarray, np.ndarray]:
     if not path.is_file():
         raise InputError(f"there is no file {path}; give one with arrays x and y")
-    with np.load(path) as arrays:
-        if not {"x", "y"} <= set(arrays.files):
-            raise InputError(
-                f"{path} holds {', '.join(arrays.files) or 'nothing'}; it must hold x "
-                "and y, rows of points"
-            )
-        x, y = (np.asarray(arrays[part], np.float32) for part in "xy")
-    x, y = (rows.reshape(len(rows), -1) if rows.ndim else rows for rows in (x, y))
+    arrays = read_npz(path)
+    if not {"x", "y"} <= arrays.keys():
+        raise InputError(
+            f"{path} holds {', '.join(arrays) or 'nothing'}; it must hold x and y, "
+            "rows of points"
+        )
+    x, y = (_as_points(path, part, arrays[part]) for part in "xy")
     if x.shape[1:] != y.shape[1:] or min(x.size, y.size) == 0:
         raise InputError(
             f"x and y of {path} have shapes {x.shape} and {y.shape}; they must be rows "
             "of as many coordinates"
         )
-    for part, rows in {"x": x, "y": y}.items():
-        if not np.isfinite(rows).all():
-            raise InputError(f"{part} of {path} has values that are not finite")
-    count = min(n, len(x), len(y))
+    if (count := min(n, len(x), len(y))) < 2:
+        raise InputError(
+            f"{path} has {len(x)} points x and {len(y)} y; it must hold 2 or more of "
+            "each"
+        )
     return x[:count], y[:count]
+
+
+def _as_points(path: pathlib.Path, part: str, rows: np.ndarray) -> np.ndarray:
+    """Give float32 (n, d)."""
+    if rows.dtype.kind not in "biuf" or not rows.ndim:
+        raise InputError(
+            f"{part} of {path} is {rows.dtype} {rows.shape}; it must hold numbers, one "
+            "or more a row"
+        )
+    with np.errstate(over="ignore"):  # told below
+        rows = rows.reshape(len(rows), -1 if rows.size else 0).astype(np.float32)
+    if len(bad := np.flatnonzero(~np.isfinite(rows).all(1))):
+        raise InputError(
+            f"{part} of {path} is not finite in float32 in row {bad[0]}; mend the row "
+            "or leave it out"
+        )
+    return rows

@@ -5,6 +5,7 @@ import pytest
 
 from jaxlab.core.errors import InputError
 from jaxlab.data.points.two_samples import GAUSSIANS, find_two_samples
+from tests.damage import check_reader
 
 
 @pytest.mark.parametrize(
@@ -48,11 +49,25 @@ def test_a_file_is_read_from_its_start(tmp_path):
     np.testing.assert_array_equal(data.y[:, 0], x[:7] + 1)
     np.savez(tmp_path / "wrong.npz", x=x, y=y)
     np.savez(tmp_path / "empty.npz", z=x)
-    np.savez(tmp_path / "nan.npz", x=x, y=x * np.nan)
+    np.savez(tmp_path / "nan.npz", x=x, y=np.where(x == 3, np.nan, x))
+    np.savez(tmp_path / "large.npz", x=x, y=x * 1e300)
+    np.savez(tmp_path / "complex.npz", x=x, y=x * 1j)
+    np.savez(tmp_path / "texts.npz", x=x, y=x.astype(str))
+    np.savez(tmp_path / "one.npz", x=x, y=x[:1])
+    np.savez(tmp_path / "scalar.npz", x=x, y=3.0)
+    np.savez(tmp_path / "rowless.npz", x=x[:0], y=x[:0])
+    (tmp_path / "text.npz").write_text("x, y")
     for name, message in {
         "wrong": r"\(10, 1\) and \(8, 2\)",
         "empty": "holds z; it must hold x and y",
-        "nan": "y of .* not finite",
+        "nan": "y of .* not finite in float32 in row 3",
+        "large": "y of .* not finite in float32 in row 1",
+        "complex": r"y of .* is complex128 \(10,\); it must hold numbers",
+        "texts": "y of .* is <U32 ",
+        "one": "10 points x and 1 y",
+        "scalar": r"y of .* is float64 \(\)",
+        "rowless": r"shapes \(0, 0\) and \(0, 0\)",
+        "text": "text.npz is not a readable .npz file",
         "none": "there is no file",
     }.items():
         with pytest.raises(InputError, match=message):
@@ -71,3 +86,17 @@ def test_a_file_is_read_from_its_start(tmp_path):
 def test_what_cannot_be_compared_is_refused(name, count, message):
     with pytest.raises(InputError, match=message):
         find_two_samples(name, count, 0)
+
+
+@pytest.mark.fuzz
+def test_no_damaged_file_of_points_passes(tmp_path):
+    x = np.arange(12.0).reshape(6, 2)
+    np.savez(tmp_path / "points.npz", x=x, y=-x)
+
+    def is_right(found):
+        return np.array_equal(found.x, x) and np.array_equal(found.y, -x)
+
+    def read(file):
+        return find_two_samples(str(file), 6, 0)
+
+    assert check_reader(read, tmp_path / "points.npz", is_right) > 0
