@@ -218,7 +218,8 @@ def compare(folder: pathlib.Path, data_dir: str = "") -> list[dict[str, Any]]:
     from experiments import gbdt_tabular  # not where only fits are measured
 
     config, num_rounds = _read_run(folder, data_dir)
-    table, train, _ = gbdt_tabular.find_rows(config)
+    table = gbdt_tabular.find(config)
+    train, test = table.train, table.test
     names = {field.name for field in dataclasses.fields(Settings)}
     settings = Settings(
         num_rounds=num_rounds,
@@ -235,12 +236,12 @@ def compare(folder: pathlib.Path, data_dir: str = "") -> list[dict[str, Any]]:
         for _ in range(2):
             model, spent = timed(fit)
             seconds.append(spent)
-        predict(model, table.test.features)
-        predicted, spent = timed(functools.partial(predict, model, table.test.features))
+        predict(model, test.features)
+        predicted, spent = timed(functools.partial(predict, model, test.features))
         rows.append(
             {
                 "library": version(name),
-                **table_scores(table.test.target, predicted, table.class_names),
+                **table_scores(test.target, predicted, table.class_names),
                 "first_fit_s": round(seconds[0], 4),
                 "second_fit_s": round(seconds[1], 4),
                 "predict_s": round(spent, 5),
@@ -257,7 +258,7 @@ def _read_run(folder: pathlib.Path, data_dir: str) -> tuple[Any, int]:
 
     try:
         experiment, saved = read_config(folder)
-        rounds = json.loads((folder / "summary.json").read_text())["rounds"]
+        rounds = json.loads((folder / "summary.json").read_text())["chosen_step"]
         if experiment != "gbdt_tabular":
             raise KeyError("gbdt_tabular")
     except (InputError, OSError, ValueError, KeyError):

@@ -13,7 +13,11 @@ from jaxlab.core.errors import InputError
 from jaxlab.data.tables.find import find_table
 from jaxlab.train.run_files import read_metrics
 from jaxlab.train.run_options import RunOptions
-from jaxlab.trees import GradientBoostingRegressor, XGBoostClassifier
+from jaxlab.trees import (
+    GradientBoostingRegressor,
+    XGBoostClassifier,
+    XGBoostRegressor,
+)
 
 
 def train(folder, **fields):
@@ -58,10 +62,13 @@ def test_smoke_leaves_everything_in_its_folder(tmp_path, pictures):
     assert names >= pictures | files
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["metrics"] == metrics
-    assert summary["steps"] == summary["rounds"] == gbdt_tabular.SMOKE.steps
+    assert summary["sets"] == {"train": 409, "valid": 46, "test": 114}
+    assert summary["steps"] == gbdt_tabular.SMOKE.steps
     rows = read_metrics(tmp_path / "run")
     assert [row["step"] for row in rows] == list(range(1, 7))
-    assert rows[-1]["test/logloss"] == pytest.approx(metrics["loss"], rel=1e-5)
+    watched = {"auc", "logloss"}
+    names = {f"{part}/{name}" for part in ("train", "valid") for name in watched}
+    assert rows[-1].keys() == names | {"step", "seconds"}  # the test rows: only once
     assert rows[-1]["train/logloss"] < rows[0]["train/logloss"]
     model = XGBoostClassifier().load_model(tmp_path / "run" / "model.npz")
     test = find_table("breast_cancer").test
@@ -86,15 +93,45 @@ def test_friedman_trains_classes_and_numbers(tmp_path, name):
         GradientBoostingRegressor().load_model(tmp_path / "run" / "model.npz")
 
 
-def test_early_stopping_keeps_the_best_round_of_the_rows_it_watches(tmp_path):
-    train(tmp_path / "run", data="diabetes", steps=300, patience=3, learning_rate=0.5)
-    rows = read_metrics(tmp_path / "run")
-    watched = [row["valid/rmse"] for row in rows]
+def summary_of(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.mark.parametrize("patience", [3, 0])
+def test_the_round_that_is_best_on_the_valid_rows_is_kept(tmp_path, patience):
+    folder, chosen = tmp_path / "run", {"data": "diabetes", "learning_rate": 0.5}
+    metrics = train(folder, steps=40, patience=patience, **chosen)
+    watched = [row["valid/rmse"] for row in read_metrics(folder)]
     best = int(np.argmin(watched))
-    assert len(rows) == best + 4 < 300
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["rounds"] == best + 1
-    assert summary["metrics"]["rmse"] == pytest.approx(rows[best]["test/rmse"])
+    assert len(watched) == (best + 4 if patience else 40)
+    assert best < 36
+    summary = summary_of(folder)
+    assert (summary["chosen_step"], summary["chosen_by"]) == (best + 1, "valid/rmse")
+    assert summary["steps"] == len(watched)
+    model = XGBoostRegressor().load_model(folder / "model.npz")
+    assert model.forest_.num_rounds == best + 1
+    table = find_table("diabetes")
+    for rows, rmse in ((table.test, metrics["rmse"]), (table.valid, watched[best])):
+        error = model.predict(rows.features) - rows.target
+        assert rmse == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
+
+
+def test_without_valid_rows_all_are_trained_on_and_the_last_round_is_kept(tmp_path):
+    train(tmp_path / "run", data="diabetes", valid_rate=0.0)
+    summary = summary_of(tmp_path / "run")
+    assert summary["sets"] == {"train": 354, "valid": 0, "test": 88}
+    assert (summary["chosen_step"], summary["chosen_by"]) == (6, "last")
+    model = XGBoostRegressor().load_model(tmp_path / "run" / "model.npz")
+    assert model.forest_.num_rounds == 6
+    assert not any("valid" in name for name in read_metrics(tmp_path / "run")[0])
+
+
+def test_a_run_is_not_resumed_on_other_rows(tmp_path, houses):
+    chosen = {"data": str(houses), "target": "price"}
+    train(tmp_path / "run", **chosen)
+    houses.write_text(houses.read_text().replace("Ulm", "Kiel", 1))
+    with pytest.raises(InputError, match="was begun with other data"):
+        train(tmp_path / "run", **chosen)
 
 
 @pytest.mark.slow
@@ -114,10 +151,9 @@ def test_two_devices_train_the_same_forest(tmp_path):
             "subsample 2.0 must be above 0 and at most 1",
         ),
         ({"max_depth": 0}, "max_depth 0 and max_leaves 0"),
-        (
-            {"patience": 5, "valid_rate": 1.0},
-            "share 1.0 of 455 rows",
-        ),
+        ({"valid_rate": 1.0}, "valid_rate 1.0 must be below 1, as 0.1; with 0 all"),
+        ({"patience": 5, "valid_rate": 0.0}, "patience 5 needs rows to watch"),
+        ({"patience": -1}, "patience -1 must be at least 0"),
         ({"task": "regression", "target": "x"}, "knows its target"),
     ],
 )

@@ -6,60 +6,16 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from jaxlab.core.errors import InputError, meant
+from jaxlab.data.tables.checks import check_classes, check_feature, check_target
 from jaxlab.data.tables.columns import Column, listed
 from jaxlab.data.tables.sources import EMBEDDED, LoadedTable, load_table
+from jaxlab.data.tables.splits import TableRows, split_rows
 
-__all__ = ["EMBEDDED", "MAX_CATEGORIES", "Table", "TableRows", "Task", "find_table"]
+__all__ = ["EMBEDDED", "Table", "Task", "find_table"]
 
 Task: TypeAlias = Literal["auto", "regression", "binary", "multiclass"]
 
-MAX_CATEGORIES = 255  # 256 bins of uint8, less the one for missing values
 _MOST_CLASSES = 20  # numbers with more different values are no classes
-
-
-@dataclasses.dataclass(frozen=True)
-class TableRows:
-    """Rows of a table.
-
-    Attributes:
-        features: float64 (float32 if an `.npz` file holds that), `(n, j)`: numbers, or
-            codes of categories; NaN: missing.
-        target: float64, `(n,)`; of classes int32, from 0.
-    """
-
-    features: np.ndarray
-    target: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    def split(
-        self, rate: float, seed: int = 0, stratify: bool = False
-    ) -> tuple["TableRows", "TableRows"]:
-        """Hold out more rows, to watch while training.
-
-        Args:
-            rate: Share of the rows held out, over 0 and below 1.
-            seed: Of the rows held out.
-            stratify: Draw of each class in proportion.
-
-        Returns:
-            The rows that are left, and those held out, in their order.
-
-        Raises:
-            InputError: If the rate is out of range, or there are not two rows.
-        """
-        if not 0 < rate < 1 or len(self) < 2:
-            raise InputError(
-                f"share {rate} of {len(self)} rows cannot be held out; it must be over "
-                "0 and below 1, as 0.1, and of at least 2 rows"
-            )
-        is_held = _drawn(self.target, stratify, rate, seed)
-        left, held = (
-            TableRows(self.features[part], self.target[part])
-            for part in (~is_held, is_held)
-        )
-        return left, held
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +25,8 @@ class Table:
     Attributes:
         name: As given on the command line.
         train: Rows to learn from.
-        test: Rows held out.
+        valid: Rows to choose the model by; perhaps none.
+        test: Rows to test it on, once.
         feature_names: By column.
         categories: By column, the texts by code; empty for a column of numbers.
         task: `regression`, `binary` or `multiclass`.
@@ -78,6 +35,7 @@ class Table:
 
     name: str
     train: TableRows
+    valid: TableRows
     test: TableRows
     feature_names: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
@@ -89,14 +47,20 @@ class Table:
         """Whether a column holds codes of categories, by column."""
         return tuple(map(bool, self.categories))
 
+    @property
+    def sets(self) -> dict[str, int]:
+        """Number of rows by what they are for."""
+        return {name: len(getattr(self, name)) for name in ("train", "valid", "test")}
+
     def __str__(self) -> str:
+        rows = " + ".join(f"{size} {name}" for name, size in self.sets.items() if size)
         count = sum(self.is_categorical)
         kinds = f" ({count} categorical)" if count else ""
         classes = len(self.class_names)
         goal = f"{classes} classes" if classes else self.task
         return (
-            f"{self.name}: {len(self.train)} + {len(self.test)} rows, "
-            f"{len(self.feature_names)} features{kinds}, {goal}"
+            f"{self.name}: {rows} rows, {len(self.feature_names)} features"
+            f"{kinds}, {goal}"
         )
 
 
@@ -108,15 +72,17 @@ def find_table(
     drop: tuple[str, ...] = (),
     task: str = "auto",
     test_rate: float = 0.2,
+    valid_rate: float = 0.1,
     seed: int = 0,
 ) -> Table:
     """Find a table; never another one in its stead.
 
-    A folder NAME holds `NAME.csv`, or `train.csv` and perhaps `test.csv`; each may be
-    `.csv.gz`, `.tsv` or `.tsv.gz`. An `.npz` file holds `x` and `y`, or `x_train`,
-    `y_train`, `x_test` and `y_test`, and perhaps `feature_names`. Columns are typed,
-    and categories numbered, by all rows, those held out too: no category of the test
-    rows is unknown.
+    A folder NAME holds `NAME.csv` or `train.csv`, and perhaps `valid.csv` and
+    `test.csv`; each may be `.csv.gz`, `.tsv` or `.tsv.gz`, and called `training`,
+    `val`, `validation`, `dev`, `eval` or `testing`. An `.npz` file holds `x` and `y`,
+    or `x_train` and `y_train` and perhaps `x_valid`, `y_valid`, `x_test` and `y_test`;
+    and perhaps `feature_names`. Columns are typed, and categories numbered, by all
+    rows, those held out too: no category of the test rows is unknown.
 
     Args:
         name: One of `EMBEDDED` (ship with scikit-learn, always there; write `./NAME`
@@ -128,34 +94,53 @@ def find_table(
         drop: Columns to leave out of the features.
         task: By default regression if the target is numbers with more than 20
             different values or any fraction, otherwise classification.
-        test_rate: Share of the rows held out, over 0 and below 1, drawn by `seed` and
-            of classes in proportion; unused where the test rows have their own file.
+        test_rate: Share of the rows held out to test on, over 0 and below 1, drawn by
+            `seed` and of classes in proportion; unused where they have their own file.
+        valid_rate: Share of the rows left that are held out to choose by, drawn alike;
+            unused where they have their own file. 0: all these rows are trained on.
         seed: Of the rows held out.
 
     Returns:
         The table, its rows in the order of the file.
 
     Raises:
-        InputError: If the table is not there, is damaged, or does not fit the task.
+        InputError: If the table is not there, is damaged, holds what would be taken
+            for something else, or does not fit the task.
     """
     if task not in get_args(Task):
         raise InputError(f"task {task!r} must be one of {', '.join(get_args(Task))}")
     if not 0 < test_rate < 1:
         raise InputError(f"test_rate {test_rate} must be over 0 and below 1, as 0.2")
+    if not 0 <= valid_rate < 1:
+        raise InputError(
+            f"valid_rate {valid_rate} must be below 1, as 0.1; with 0 all rows are "
+            "trained on"
+        )
     loaded = load_table(name, data_dir, target)
     features, names, categories = _kept(name, loaded, drop)
     goal, task, class_names = _goal(name, loaded, task)
-    is_test = _held_out(name, loaded, goal, bool(class_names), test_rate, seed)
-    train, test = (
-        TableRows(features[part], goal[part]) for part in (~is_test, is_test)
+    rows = split_rows(
+        name,
+        {part: len(numbers) for part, (_, numbers) in loaded.parts.items()},
+        goal,
+        stratify=bool(class_names),
+        test_rate=test_rate,
+        valid_rate=valid_rate,
+        seed=seed,
     )
-    if class_names and len(np.unique(train.target)) < 2:
-        raise InputError(
-            f"table {name}: all {len(train)} training rows are of class "
-            f"{class_names[train.target[0]]!r}; at least two classes are needed, so "
-            "give another --target or more rows"
-        )
-    return Table(name, train, test, names, categories, task, class_names)
+    if class_names:
+        check_classes(loaded, goal, rows["train"], class_names)
+    sets = {part: TableRows(features[at], goal[at]) for part, at in rows.items()}
+    return Table(
+        name,
+        sets["train"],
+        sets["valid"],
+        sets["test"],
+        names,
+        categories,
+        task,
+        class_names,
+    )
 
 
 def _kept(
@@ -172,13 +157,8 @@ def _kept(
         raise InputError(f"table {name} has no features left; drop fewer columns")
     names = tuple(loaded.names[i] for i in kept)
     categories = tuple(loaded.categories[i] for i in kept)
-    for text, present in zip(names, categories, strict=True):
-        if len(present) > MAX_CATEGORIES:
-            raise InputError(
-                f"table {name}: column {text!r} has {len(present)} categories (as "
-                f"{listed(present, 3)}), of at most {MAX_CATEGORIES}; mend it or leave "
-                f"it out with --drop {text}"
-            )
+    for feature in kept:
+        check_feature(loaded, feature)
     return np.take(loaded.features, kept, axis=1), names, categories
 
 
@@ -187,12 +167,12 @@ def _goal(
 ) -> tuple[np.ndarray, Task, tuple[str, ...]]:
     """Make the target, and say what it is: task and class names."""
     column = loaded.target
-    _check_present(loaded)
+    numeric, finite = not column.categories, column.values[np.isfinite(column.values)]
     values, codes = np.unique(column.values, return_inverse=True)
-    numeric = not column.categories
     if task == "auto" and numeric:
-        many = len(values) > _MOST_CLASSES or (values != np.rint(values)).any()
+        many = len(values) > _MOST_CLASSES or (finite != np.rint(finite)).any()
         task = "regression" if many else task
+    check_target(loaded, is_regression=numeric and task == "regression")
     if task == "regression":
         if not numeric:
             raise InputError(
@@ -215,53 +195,7 @@ def _goal(
     return codes.astype(np.int32), chosen, names
 
 
-def _check_present(loaded: LoadedTable) -> None:
-    start = 0
-    for file, numbers in loaded.places:
-        values = loaded.target.values[start : start + len(numbers)]
-        start += len(numbers)
-        absent = [numbers[i] for i in np.flatnonzero(~np.isfinite(values)).tolist()]
-        if absent:
-            raise InputError(
-                f"table {file} {listed(absent, 10)}: the target "
-                f"{loaded.target.name!r} is missing or infinite; remove these "
-                f"{len(absent)} rows or fill them in"
-            )
-
-
 def _class_name(column: Column, value: float) -> str:
     if column.categories:
         return column.categories[int(value)]
     return str(int(value) if value == int(value) else value)
-
-
-def _held_out(
-    name: str,
-    loaded: LoadedTable,
-    goal: np.ndarray,
-    stratify: bool,
-    test_rate: float,
-    seed: int,
-) -> np.ndarray:
-    """Say of each row whether it is held out."""
-    count = len(goal)
-    if len(loaded.places) == 2:
-        return np.arange(count) >= len(loaded.places[0][1])
-    if count < 2:
-        raise InputError(f"table {name} has one row; it needs two or more")
-    return _drawn(goal, stratify, test_rate, seed)
-
-
-def _drawn(goal: np.ndarray, stratify: bool, rate: float, seed: int) -> np.ndarray:
-    """Draw rows, bool (n,)."""
-    count = len(goal)
-    held = min(max(round(rate * count), 1), count - 1)
-    order = np.random.default_rng(seed).permutation(count)
-    if stratify:
-        order = order[np.argsort(goal[order], kind="stable")]
-    # Evenly spaced in that order: of each class its share, up to one row. Half a step
-    # in, so that a rare last class is not always the one held out.
-    picked = np.diff((np.arange(count + 1) * held + count // 2) // count) > 0
-    is_test = np.zeros(count, bool)
-    is_test[order[picked]] = True
-    return is_test

@@ -2,18 +2,25 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from jaxlab.core.errors import InputError, local_path, meant
-from jaxlab.data.tables.columns import Column, listed, read_delimited, typed_column
+from jaxlab.data.tables.columns import Column, listed, typed_column
+from jaxlab.data.tables.delimited import read_delimited
 
 __all__ = ["EMBEDDED", "LoadedTable", "load_table"]
 
 EMBEDDED = ("breast_cancer", "diabetes", "digits", "iris", "wine")  # scikit-learn's
 _DELIMITED = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _SUFFIXES = (*_DELIMITED, ".npz")
+# What the files of a folder may be called, without their suffix, in capitals or not.
+_SPLITS = {
+    "train": ("train", "training"),
+    "valid": ("valid", "val", "validation", "dev", "eval"),
+    "test": ("test", "testing"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,46 +32,46 @@ class LoadedTable:
         names: Of the features.
         categories: Of the features.
         target: Of the n rows.
-        places: The file of the rows and, by row, what an error calls it; if the test
-            rows come from a file of their own, theirs too.
+        parts: The rows to train on and, where they come from files of their own, those
+            to choose by and to test on, in the order `train`, `valid`, `test`: for each
+            its file and, by row, what an error calls it.
     """
 
     features: np.ndarray
     names: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
     target: Column
-    places: tuple[tuple[str, Sequence[int]], ...]
+    parts: Mapping[str, tuple[str, Sequence[int]]]
 
 
 def load_table(name: str, data_dir: str, target: str) -> LoadedTable:
     """Load the table that `find_table` describes."""
     if name not in EMBEDDED:
-        path, test = _locate(name, data_dir)
-        if path.suffix != ".npz":
-            return _delimited(path, test, target)
+        files = _locate(name, data_dir)
+        if files["train"].suffix != ".npz":
+            return _delimited(files, target)
     if target:
         raise InputError(
             f"target {target!r}: table {name} knows its target; leave --target out"
         )
-    return _embedded(name) if name in EMBEDDED else _npz(path)
+    return _embedded(name) if name in EMBEDDED else _npz(files["train"])
 
 
-def _locate(name: str, data_dir: str) -> tuple[pathlib.Path, pathlib.Path | None]:
-    """Find the file of a table and, if it has one, that of its test rows."""
+def _locate(name: str, data_dir: str) -> dict[str, pathlib.Path]:
+    """Find the file of a table, or those of its rows by what they are for."""
     paths = [local_path("data", name)]
     if data_dir:
         paths.append(local_path("data_dir", data_dir) / name)
     tried = []
     for path in paths:
-        if path.name.endswith(_SUFFIXES):
+        if path.name.lower().endswith(_SUFFIXES):
             if path.is_file():
-                return path, None
+                return {"train": path}
             tried.append(str(path))
             continue
-        for stem, test in ((path.name, ""), ("train", "test")):
-            if found := _file(path, stem):
-                return found, _file(path, test) if test else None
-            tried.append(str(path / f"{stem}.csv"))
+        if path.is_dir() and (found := _in_folder(path)):
+            return found
+        tried += [str(path / f"{stem}.csv") for stem in (path.name, "train")]
     if paths[0].is_file():
         raise InputError(f"table {name} must be a {', '.join(_SUFFIXES)} file")
     places, close = ", ".join(dict.fromkeys(tried)), meant(name, EMBEDDED)
@@ -75,22 +82,53 @@ def _locate(name: str, data_dir: str) -> tuple[pathlib.Path, pathlib.Path | None
     )
 
 
-def _file(folder: pathlib.Path, stem: str) -> pathlib.Path | None:
-    files = [folder / f"{stem}{suffix}" for suffix in _DELIMITED]
-    return next((file for file in files if file.is_file()), None)
-
-
-def _delimited(
-    path: pathlib.Path, test: pathlib.Path | None, target: str
-) -> LoadedTable:
-    files = [read_delimited(file) for file in (path, test) if file]
-    names = files[0].names
-    if odd := set(names) ^ set(files[-1].names):
+def _in_folder(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Find the files of a folder's table, if it has one."""
+    files: dict[str, list[pathlib.Path]] = {}
+    try:
+        for file in sorted(folder.iterdir()):
+            stem = next(
+                (
+                    file.name[: -len(suffix)].lower()
+                    for suffix in _DELIMITED
+                    if file.name.lower().endswith(suffix) and file.is_file()
+                ),
+                "",
+            )
+            files.setdefault(stem, []).append(file)
+    except OSError as error:
         raise InputError(
-            f"tables {path} and {test} must have the same columns, but only one of "
-            f"them has {listed(sorted(odd))}; rename {test} to hold out rows of {path}"
-        )
-    label = _target_name(path, names, target)
+            f"table {folder} cannot be read: {error.strerror}; give a folder that can"
+        ) from None
+    found = {
+        split: [file for stem in stems for file in files.get(stem, ())]
+        for split, stems in _SPLITS.items()
+    }
+    if (name := folder.absolute().name.lower()) not in sum(_SPLITS.values(), ()):
+        found["train"] += files.get(name, ())
+    for split, several in found.items():
+        if len(several) > 1:
+            raise InputError(
+                f"table {folder} has {' and '.join(file.name for file in several)}, of "
+                f"which one must be its {split} rows; move the others away, or give "
+                "the path of one"
+            )
+    if not found["train"]:
+        return {}
+    return {split: several[0] for split, several in found.items() if several}
+
+
+def _delimited(paths: dict[str, pathlib.Path], target: str) -> LoadedTable:
+    files = [read_delimited(path) for path in paths.values()]
+    first, names = files[0].path, files[0].names
+    for file in files[1:]:
+        if odd := set(names) ^ set(file.names):
+            raise InputError(
+                f"tables {first} and {file.path} must have the same columns, but only "
+                f"one of them has {listed(sorted(odd))}; mend them, or rename "
+                f"{file.path} to hold out rows of {first}"
+            )
+    label = _target_name(first, names, target)
     columns = {
         name: typed_column(name, [cell for file in files for cell in file.cells(name)])
         for name in names
@@ -101,7 +139,10 @@ def _delimited(
         tuple(columns),
         tuple(column.categories for column in columns.values()),
         goal,
-        tuple((f"{file.path}, lines", file.lines) for file in files),
+        {
+            split: (f"{file.path}, lines", file.lines)
+            for split, file in zip(paths, files, strict=True)
+        },
     )
 
 
@@ -123,15 +164,16 @@ def _npz(path: pathlib.Path) -> LoadedTable:
     from jaxlab.data.array_files import read_npz
 
     arrays = read_npz(path)
-    splits = [s for s in ("", "_train", "_test") if f"x{s}" in arrays]
-    if splits not in ([""], ["_train", "_test"]) or any(
-        f"y{s}" not in arrays for s in splits
-    ):
+    splits = {"train": ""} if "x" in arrays else {s: f"_{s}" for s in _SPLITS}
+    splits = {s: end for s, end in splits.items() if not end or f"x{end}" in arrays}
+    wanted = {f"{letter}{end}" for letter in "xy" for end in splits.values()}
+    if "train" not in splits or set(arrays) - {"feature_names"} != wanted:
         raise InputError(
-            f"table {path} holds {listed(sorted(arrays))}; it must hold x and y, or "
-            "x_train, y_train, x_test and y_test"
+            f"table {path} holds {listed(sorted(arrays)) or 'nothing'}; it must hold x "
+            "and y, or x_train and y_train and perhaps x_valid, y_valid, x_test and "
+            "y_test, and beside them at most feature_names"
         )
-    parts = [(arrays[f"x{s}"], arrays[f"y{s}"]) for s in splits]
+    parts = [(arrays[f"x{end}"], arrays[f"y{end}"]) for end in splits.values()]
     for x, y in parts:
         _check_arrays(path, x, y, parts[0][0].shape)
     features = np.concatenate([x for x, _ in parts])
@@ -140,7 +182,7 @@ def _npz(path: pathlib.Path) -> LoadedTable:
     goal = np.concatenate([y.reshape(-1) for _, y in parts])
     width = features.shape[1]
     names = tuple(map(str, arrays.get("feature_names", _numbered(width))))
-    if len(set(names)) != width:
+    if len(names) != width or len(set(names)) != width:
         raise InputError(
             f"table {path} has {width} features and feature_names {listed(names)}; "
             "each feature needs a name of its own"
@@ -150,7 +192,10 @@ def _npz(path: pathlib.Path) -> LoadedTable:
         names,
         ((),) * width,
         typed_column("y", list(map(str, goal.tolist()))),
-        tuple((f"{path} (y{s}), rows", range(len(arrays[f"y{s}"]))) for s in splits),
+        {
+            split: (f"{path} (y{end}), rows", range(len(arrays[f"y{end}"])))
+            for split, end in splits.items()
+        },
     )
 
 
@@ -188,5 +233,5 @@ def _embedded(name: str) -> LoadedTable:
     # The classes of digits are numbers, and numbers need no list of texts.
     texts = () if name == "digits" else tuple(map(str, classes))
     goal = Column("target", data.target.astype(np.float64), texts)
-    places = ((f"{name}, rows", range(len(data.target))),)
-    return LoadedTable(data.data, names, ((),) * len(names), goal, places)
+    parts = {"train": (f"{name}, rows", range(len(data.target)))}
+    return LoadedTable(data.data, names, ((),) * len(names), goal, parts)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.data.tables.find import EMBEDDED, MAX_CATEGORIES, TableRows, find_table
+from jaxlab.data.tables.checks import MAX_CATEGORIES
+from jaxlab.data.tables.find import EMBEDDED, find_table
+from tests.damage import check_reader
 
 ROOT = pathlib.Path(__file__).parents[3]
 # Where tables as NAME/NAME.csv.gz lie, if this machine has some.
@@ -44,8 +46,9 @@ def table_text(*columns):
 
 def joined(table):
     """Give all features and targets, those to train on first."""
-    features = np.concatenate([table.train.features, table.test.features])
-    return features, np.concatenate([table.train.target, table.test.target])
+    sets = table.train, table.valid, table.test
+    features = np.concatenate([rows.features for rows in sets])
+    return features, np.concatenate([rows.target for rows in sets])
 
 
 def message(*args, **options):
@@ -58,11 +61,14 @@ def message(*args, **options):
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("breast_cancer", "455 + 114 rows, 30 features, 2 classes"),
-        ("diabetes", "354 + 88 rows, 10 features, regression"),
-        ("digits", "1438 + 359 rows, 64 features, 10 classes"),
-        ("iris", "120 + 30 rows, 4 features, 3 classes"),
-        ("wine", "142 + 36 rows, 13 features, 3 classes"),
+        (
+            "breast_cancer",
+            "409 train + 46 valid + 114 test rows, 30 features, 2 classes",
+        ),
+        ("diabetes", "319 train + 35 valid + 88 test rows, 10 features, regression"),
+        ("digits", "1294 train + 144 valid + 359 test rows, 64 features, 10 classes"),
+        ("iris", "108 train + 12 valid + 30 test rows, 4 features, 3 classes"),
+        ("wine", "128 train + 14 valid + 36 test rows, 13 features, 3 classes"),
     ],
 )
 def test_an_embedded_table_holds_the_rows_that_scikit_learn_gives(name, line):
@@ -91,7 +97,7 @@ def test_files_need_no_scikit_learn():
     script = """
 import sys
 from jaxlab.data.tables.find import find_table
-print(find_table("a.csv", target="kind"), "sklearn" in sys.modules)
+print(find_table("a.csv", target="kind", valid_rate=0.0), "sklearn" in sys.modules)
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -101,14 +107,14 @@ print(find_table("a.csv", target="kind"), "sklearn" in sys.modules)
         text=True,
         check=True,
     )
-    line = "a.csv: 3 + 1 rows, 3 features (1 categorical), 2 classes False"
+    line = "a.csv: 3 train + 1 test rows, 3 features (1 categorical), 2 classes False"
     assert done.stdout.strip() == line
 
 
 def test_columns_become_numbers_codes_and_nan():
     write("a/train.csv", MIXED)
     write("a/test.csv", "kind,size,color,big\nb,2,green,false\n")
-    table = find_table("a", target="kind")
+    table = find_table("a", target="kind", valid_rate=0.0)
     assert table.feature_names == ("size", "color", "big")
     assert table.is_categorical == (False, True, False)
     assert table.categories == ((), ("blue", "green", "red"), ())
@@ -139,15 +145,15 @@ def test_columns_become_numbers_codes_and_nan():
 )
 def test_a_table_is_found_as_named_and_below_the_data_folder(file, name):
     write(file, MIXED)
-    table = find_table(name, "data", target="kind")
+    table = find_table(name, "data", target="kind", valid_rate=0.0)
     assert (table.name, len(table.train), len(table.test)) == (name, 3, 1)
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     write("sets/a.tsv", MIXED.replace(",", "\t"))
-    assert len(find_table("~/sets/a.tsv", target="kind").train) == 3
-    assert len(find_table("a.tsv", "~/sets", target="kind").train) == 3
+    assert len(find_table("~/sets/a.tsv", target="kind").train) == 2
+    assert len(find_table("a.tsv", "~/sets", target="kind").train) == 2
 
 
 def test_a_table_that_is_not_there_is_an_error_that_shows_every_way_out():
@@ -243,7 +249,7 @@ def test_a_target_that_does_not_fit_the_task_is_an_error(target, task, error):
 def test_training_rows_of_one_class_are_an_error():
     write("a/train.csv", table_text(range(3), "uuu"))
     write("a/test.csv", table_text(range(2), "uv"))
-    assert "all 3 training rows are of class 'u'" in message("a", target="c1")
+    assert "all 2 training rows are of class 'u'" in message("a", target="c1")
 
 
 def test_a_missing_target_is_an_error_that_names_the_lines():
@@ -324,25 +330,27 @@ def test_a_test_rate_out_of_range_is_an_error(rate):
 def test_both_parts_have_a_row_whatever_the_rate():
     write("a.csv", table_text(range(2), [0.5, 1.5]))
     for rate in (0.01, 0.99):
-        table = find_table("a.csv", target="c1", test_rate=rate)
+        table = find_table("a.csv", target="c1", test_rate=rate, valid_rate=0.0)
         assert (len(table.train), len(table.test)) == (1, 1)
     write("b.csv", "x,y\n1,2.5\n")
-    assert "has one row" in message("b.csv", target="y")
+    text = message("b.csv", target="y")
+    assert "table b.csv has one row to train on, and none to hold out" in text
+    assert "or --valid-rate 0" in message("a.csv", target="c1")
 
 
-def test_an_npz_file_is_split_or_brings_its_test_rows(rng):
+def test_an_npz_file_is_split_or_brings_its_held_out_rows(rng):
     x, y = rng.standard_normal((10, 3), np.float32), np.array(["u", "v"] * 5)
     x[0, 0] = np.nan
     np.savez("a.npz", x=x, y=y, feature_names=["p", "q", "r"])
     table = find_table("a.npz")
-    assert str(table) == "a.npz: 8 + 2 rows, 3 features, 2 classes"
+    assert str(table) == "a.npz: 7 train + 1 valid + 2 test rows, 3 features, 2 classes"
     assert (table.feature_names, table.class_names) == (("p", "q", "r"), ("u", "v"))
     assert table.train.features.dtype == np.float32
     target = rng.standard_normal((10, 1))
     np.savez(
         "b.npz", x_train=x[:7], y_train=target[:7], x_test=x[7:], y_test=target[7:]
     )
-    table = find_table("b.npz")
+    table = find_table("b.npz", valid_rate=0.0)
     assert table.feature_names == ("column_0", "column_1", "column_2")
     np.testing.assert_array_equal(table.train.features, x[:7])
     np.testing.assert_array_equal(table.test.features, x[7:])
@@ -375,12 +383,36 @@ def test_an_npz_file_of_other_arrays_is_an_error(changes, error):
 @pytest.mark.parametrize(
     ("name", "target", "line"),
     [
-        ("adult", "income", "32561 + 16281 rows, 14 features (8 categorical), 2"),
-        ("diamonds", "price", "43152 + 10788 rows, 9 features (3 categorical), r"),
-        ("titanic", "survived", "713 + 178 rows, 14 features (7 categorical), 2"),
-        ("dna", "LABEL", "2549 + 637 rows, 180 features, 3 classes"),
-        ("wine_quality", "quality", "5198 + 1299 rows, 12 features (1 categorical), 7"),
-        ("abalone", "rings", "3342 + 835 rows, 8 features (1 categorical), regression"),
+        (
+            "adult",
+            "income",
+            "29305 train + 3256 valid + 16281 test rows, 14 features (8 categorical)",
+        ),
+        (
+            "diamonds",
+            "price",
+            "38837 train + 4315 valid + 10788 test rows, 9 features (3 categorical), r",
+        ),
+        (
+            "titanic",
+            "survived",
+            "642 train + 71 valid + 178 test rows, 14 features (7 categorical), 2",
+        ),
+        (
+            "dna",
+            "LABEL",
+            "2294 train + 255 valid + 637 test rows, 180 features, 3 classes",
+        ),
+        (
+            "wine_quality",
+            "quality",
+            "4678 train + 520 valid + 1299 test rows, 12 features (1 categorical), 7",
+        ),
+        (
+            "abalone",
+            "rings",
+            "3008 train + 334 valid + 835 test rows, 8 features (1 categorical), re",
+        ),
     ],
 )
 def test_real_tables_are_read_as_their_descriptions_say(name, target, line):
@@ -390,13 +422,81 @@ def test_real_tables_are_read_as_their_descriptions_say(name, target, line):
     assert str(table).startswith(f"{name}: {line}")
 
 
-def test_rows_can_be_split_once_more(rng):
-    rows = TableRows(rng.normal(size=(50, 2)), np.repeat(np.arange(5), 10))
-    left, held = rows.split(0.2, seed=1, stratify=True)
-    assert np.bincount(held.target).tolist() == [2] * 5
-    whole = np.concatenate([left.features, held.features])
-    assert sorted(map(tuple, whole)) == sorted(map(tuple, rows.features))
-    again = rows.split(0.2, seed=1, stratify=True)[1]
-    np.testing.assert_array_equal(again.features, held.features)
-    with pytest.raises(InputError, match=r"share 1\.5 of 50 rows"):
-        rows.split(1.5)
+def test_valid_rows_are_drawn_from_those_not_tested_on():
+    write("a.csv", table_text(range(100), np.repeat(np.arange(5), 20)))
+    table = find_table("a.csv", target="c1", test_rate=0.2, valid_rate=0.25)
+    assert table.sets == {"train": 60, "valid": 20, "test": 20}
+    assert np.bincount(table.valid.target).tolist() == [4] * 5
+    assert sorted(joined(table)[0][:, 0]) == list(range(100))
+    others = find_table("a.csv", target="c1", test_rate=0.2, valid_rate=0.0)
+    assert others.sets == {"train": 80, "valid": 0, "test": 20}
+    np.testing.assert_array_equal(others.test.features, table.test.features)
+    assert "valid_rate 1.0 must be below 1" in message("iris", valid_rate=1.0)
+
+
+@pytest.mark.parametrize("stem", ["valid", "val", "Validation", "dev", "eval"])
+def test_valid_rows_may_have_a_file_of_their_own(stem):
+    write("a/Train.csv", table_text(range(10), "uv" * 5))
+    write(f"a/{stem}.tsv", table_text([20, 21], "uv").replace(",", "\t"))
+    write("a/testing.csv.gz", table_text([30], "u"))
+    table = find_table("a", target="c1")
+    assert table.sets == {"train": 10, "valid": 2, "test": 1}
+    assert table.valid.features[:, 0].tolist() == [20, 21]
+    assert table.test.features[:, 0].tolist() == [30]
+    # With --valid-rate 0 all rows but those of the test are trained on.
+    everything = find_table("a", target="c1", valid_rate=0.0)
+    assert everything.train.features[:, 0].tolist() == [*range(10), 20, 21]
+    assert everything.sets["valid"] == 0
+
+
+def test_valid_rows_of_an_npz_file_are_read(rng):
+    x, y = rng.standard_normal((9, 2)), np.arange(9.0) / 2
+    parts = {"train": slice(6), "valid": slice(6, 8), "test": slice(8, 9)}
+    arrays = {
+        f"{letter}_{part}": array[at]
+        for part, at in parts.items()
+        for letter, array in {"x": x, "y": y}.items()
+    }
+    np.savez("a.npz", **arrays)
+    table = find_table("a.npz")
+    assert table.sets == {"train": 6, "valid": 2, "test": 1}
+    np.testing.assert_array_equal(table.valid.features, x[6:8])
+    np.savez("a.npz", **arrays, weight=y)
+    assert "holds weight, x_test" in message("a.npz")
+
+
+@pytest.mark.parametrize(
+    ("files", "error"),
+    [
+        (["train.csv", "train.tsv"], "has train.csv and train.tsv, of which one must"),
+        (
+            ["a.csv", "train.csv"],
+            "has train.csv and a.csv, of which one must be its tr",
+        ),
+        (["train.csv", "val.csv", "dev.csv"], "one must be its valid rows"),
+        (["test.csv"], "'a' was not found as a/a.csv, a/train.csv"),
+    ],
+)
+def test_a_folder_that_may_be_read_in_several_ways_is_refused(files, error):
+    for file in files:
+        write(f"a/{file}", MIXED)
+    assert error in message("a", target="kind")
+
+
+def test_files_that_are_no_splits_are_left_alone():
+    write("a/train.csv", MIXED)
+    write("a/sample_submission.csv", "id,kind\n1,a\n")
+    assert sum(find_table("a", target="kind").sets.values()) == 4
+
+
+@pytest.mark.fuzz
+def test_a_damaged_npz_file_is_refused_or_read_right(tmp_path, rng):
+    file = tmp_path / "a.npz"
+    x, y = rng.standard_normal((30, 3)), rng.integers(0, 2, 30)
+    np.savez(file, x=x, y=y)
+    expected = joined(find_table(str(file)))
+
+    def is_right(table):
+        return all(map(np.array_equal, joined(table), expected))
+
+    assert check_reader(lambda path: find_table(str(path)), file, is_right)
