@@ -43,6 +43,7 @@ from jaxlab.train.launch import launch
 from jaxlab.train.loop import fit
 from jaxlab.trees.boost import boosting
 from jaxlab.trees.boost.drive import EarlyStopping
+from jaxlab.trees.boost.run import Run
 from jaxlab.trees.boost.stepping import (
     grown,
     make_state,
@@ -52,7 +53,7 @@ from jaxlab.trees.boost.stepping import (
 from jaxlab.trees.estimators.importance import importances, normalised
 from jaxlab.trees.objectives.catalogue import find_objective
 from jaxlab.trees.objectives.objective import with_friedman_leaves
-from jaxlab.trees.table.binning import fit_binner
+from jaxlab.trees.table.binning import Binner, fit_binner
 
 # By task: what is minimised, and what is watched; the last one, which falls, chooses.
 GOALS: dict[Task, tuple[str, tuple[str, ...]]] = {
@@ -83,7 +84,7 @@ class Config:
     subsample: PositiveShare = 1.0  # share of the rows for a round
     colsample_bytree: PositiveShare = 1.0  # share of the features for a tree
     max_bins: Annotated[int, Range(2, 255)] = 255  # for the values of a feature
-    valid_rate: Rate = 0.1  # share of the training rows to choose by; 0: the last round
+    valid_rate: Rate = 0.1  # share of the training rows that choose; 0: keep the last
     patience: Natural = 0  # rounds without gain on these that end training; 0: any
     run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(log_every=1, save_every=100)
 
@@ -109,10 +110,8 @@ def find(config: Config) -> Table:
     )
 
 
-def main(config: Config) -> dict[str, float]:
-    """Train, choose a round, test, draw, and return the final metrics."""
-    table = find(config)
-    train, valid, test = table.train, table.valid, table.test
+def prepare(config: Config, table: Table) -> tuple[Run, Binner]:
+    """Put the rows in bins, and begin the rounds."""
     goal, metrics = GOALS[table.task]
     objective = find_objective(goal, num_classes=len(table.class_names) or None)
     settings = boosting.Config(
@@ -129,14 +128,17 @@ def main(config: Config) -> dict[str, float]:
         objective = with_friedman_leaves(objective)
         settings = dataclasses.replace(settings, friedman=True, l2=0.0, min_hessian=0.0)
     coded = np.flatnonzero(table.is_categorical)
-    binner = fit_binner(train.features, max_bins=config.max_bins, categorical=coded)
+    binner = fit_binner(
+        table.train.features, max_bins=config.max_bins, categorical=coded
+    )
     watched = {}
-    if len(valid):
-        bins = boosting.bin_rows(binner, valid.features)
-        watched["valid"] = boosting.HeldOut(bins, valid.target.astype(np.float64))
+    if len(table.valid):
+        bins = boosting.bin_rows(binner, table.valid.features)
+        target = table.valid.target.astype(np.float64)
+        watched["valid"] = boosting.HeldOut(bins, target)
     rounds = boosting.prepare(
-        boosting.bin_rows(binner, train.features),
-        train.target.astype(np.float64),
+        boosting.bin_rows(binner, table.train.features),
+        table.train.target.astype(np.float64),
         objective,
         settings,
         jax.random.key(config.seed),
@@ -145,6 +147,14 @@ def main(config: Config) -> dict[str, float]:
         watches_training=True,
         mesh=make_mesh(config.run.mesh) if config.run.mesh else None,
     )
+    return rounds, binner
+
+
+def main(config: Config) -> dict[str, float]:
+    """Train, choose a round, test, draw, and return the final metrics."""
+    table = find(config)
+    train, valid, test = table.train, table.valid, table.test
+    rounds, binner = prepare(config, table)
     with RunFolder("gbdt_tabular", config) as run:
         run.say(f"{config.algorithm} boosting on {table}")
         kind = ESTIMATORS[config.algorithm][bool(table.class_names)]
@@ -153,12 +163,11 @@ def main(config: Config) -> dict[str, float]:
             class_names=table.class_names,
             data=fingerprint([vars(rows) for rows in (train, valid, test)]),
         )
-        state = make_state(rounds, config.steps)
         # Without patience never over: it only finds the best round.
         stopping = EarlyStopping(config.patience or config.steps)
         fitted = fit(
             make_step(rounds),
-            state,
+            make_state(rounds, config.steps),
             lambda start: itertools.repeat({}),  # each round sees all rows
             steps=config.steps,
             batch_size=len(train),
@@ -168,9 +177,9 @@ def main(config: Config) -> dict[str, float]:
             ),
         )
         chosen, chosen_by = config.steps, "last"
-        if watched:
+        if len(valid):
             chosen = stopping.best_round(watched_metric(fitted.state)) + 1
-            chosen_by = f"valid/{metrics[-1]}"
+            chosen_by = f"valid/{GOALS[table.task][1][-1]}"
             run.say(f"kept         round {chosen} of {fitted.steps}, by {chosen_by}")
         forest = grown(fitted.state, chosen)
         model = kind.from_forest(forest, binner, classes=table.class_names or None)
@@ -178,12 +187,13 @@ def main(config: Config) -> dict[str, float]:
         predict = getattr(model, "predict_proba", model.predict)
         predicted, names = predict(test.features), table.class_names
         scores = table_scores(test.target, predicted, names)
-        facts = {"chosen_step": chosen, "chosen_by": chosen_by, "sets": table.sets}
-        run.write_summary(scores, fitted.facts | facts)
+        facts = fitted.facts | {"chosen_step": chosen, "chosen_by": chosen_by}
+        facts |= {"sets": table.sets}
+        run.write_summary(scores, facts)
         table_predictions(run.path, test.target, predicted, names)
         worth = normalised(importances(forest, len(table.feature_names), "total_gain"))
         feature_importance(run.path, worth, table.feature_names, "gain of its splits")
-        return run.finish(scores, fitted.facts | facts)
+        return run.finish(scores, facts)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
 
 from jaxlab.core.pytree import flat_paths
 from jaxlab.runs.checkpoint import Checkpoints
@@ -38,3 +40,31 @@ def assert_same_run(one, other, note=""):
             assert set(a) == set(b)
             for name in a:
                 np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def read_events(folder):
+    """Return the rows of all event files, their checksums verified."""
+    rows = []
+    for file in sorted(folder.glob("events.out.tfevents.*")):
+        content = file.read_bytes()
+        while content:
+            size = int.from_bytes(content[:8], "little")
+            data, crc = content[12 : 12 + size], content[12 + size : 16 + size]
+            assert int.from_bytes(crc, "little") == masked_crc32c(data)
+            content = content[16 + size :]
+            event = Event.FromString(data)
+            if event.summary.value:
+                values = {
+                    value.tag: value.simple_value for value in event.summary.value
+                }
+                rows.append({"step": event.step, **values})
+    return rows
+
+
+def assert_events_whole(folder):
+    """Compare the event files of a run with its rows, in TensorBoard's float32."""
+    rows = [
+        {name: value if name == "step" else np.float32(value) for name, value in row}
+        for row in map(dict.items, read_metrics(folder))
+    ]
+    assert read_events(folder / "tensorboard") == rows

@@ -1,30 +1,10 @@
 """TensorBoard sees each row once, whatever a kill has cut off."""
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.record_writer import masked_crc32c
 
 from jaxlab.runs.events import Events
 from jaxlab.runs.run_files import read_metrics
-
-
-def read_events(folder):
-    """Return the rows of all event files, their checksums verified."""
-    rows = []
-    for file in sorted(folder.glob("events.out.tfevents.*")):
-        content = file.read_bytes()
-        while content:
-            size = int.from_bytes(content[:8], "little")
-            data, crc = content[12 : 12 + size], content[12 + size : 16 + size]
-            assert int.from_bytes(crc, "little") == masked_crc32c(data)
-            content = content[16 + size :]
-            event = Event.FromString(data)
-            if event.summary.value:
-                values = {
-                    value.tag: value.simple_value for value in event.summary.value
-                }
-                rows.append({"step": event.step, **values})
-    return rows
+from tests.same_runs import read_events
 
 
 def test_rows_reach_tensorboard(open_run):

@@ -1,9 +1,8 @@
-"""SIGKILL at any moment costs nothing but time: 51 kills of three kinds of runs.
+"""Runs that are killed again and again, at any moment, end as if nothing had happened.
 
-`make soak`.
+`make soak`: 51 kills over the three kinds of runs.
 """
 
-import itertools
 import pathlib
 import signal
 import subprocess
@@ -14,71 +13,92 @@ import numpy as np
 import pytest
 
 from jaxlab.runs.run_files import read_metrics
-from tests.runs.test_events import read_events
-from tests.same_runs import assert_same_run
+from tests.same_runs import assert_events_whole, assert_same_run
 
-pytestmark = pytest.mark.soak
 ROOT = pathlib.Path(__file__).parents[2]
-EACH = ("--save-every", 1, "--log-every", 1)
+pytestmark = pytest.mark.soak
+
+# Each update is saved, so that most kills fall into the writing of a checkpoint.
+OFTEN = ("--smoke", "--steps", 40, "--save-every", 1, "--log-every", 1)
 RUNS = {
-    "vit_cifar": ("--smoke", "--steps", 120, "--eval-every", 30, *EACH),
-    "wgan_toy": ("--smoke", "--steps", 120, "--eval-every", 60, *EACH),
-    "gbdt_tabular": ("--smoke", "--data", "digits", "--steps", 120, *EACH),
+    "vit_cifar": ("--eval-every", 7),
+    "wgan_toy": (),
+    "gbdt_tabular": ("--data", "digits"),
 }
 KILLS = 17  # of each kind
 
 
-def start(experiment, folder):
-    flags = map(str, (*RUNS[experiment], "--run-dir", folder))
-    return subprocess.Popen(
-        [sys.executable, "-m", f"experiments.{experiment}", *flags],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+class Session:
+    """A process that makes or resumes a run, and the moments to kill it at."""
 
+    def __init__(self, experiment, folder, errors):
+        self.folder, self.errors = folder, errors
+        flags = map(str, (*OFTEN, *RUNS[experiment], "--run-dir", folder))
+        with errors.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", f"experiments.{experiment}", *flags],
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+            )
 
-def rows(folder):
-    return len(read_metrics(folder)) if folder.exists() else 0
+    def wait_while(self, condition):
+        """Wait while something holds, at most until the process has ended."""
+        while condition() and self.process.poll() is None:
+            time.sleep(0.002)
 
+    def wait_for_a_row(self):
+        """Wait until the session has made an update."""
+        there = len(read_metrics(self.folder))
+        self.wait_while(lambda: len(read_metrics(self.folder)) <= there)
 
-def is_saving(folder):
-    return any(folder.glob("checkpoints/*.orbax-checkpoint-tmp*"))
+    def wait_for_a_checkpoint(self):
+        """Wait until a checkpoint is being written."""
+        half = "checkpoints/*.orbax-checkpoint-tmp*"
+        self.wait_while(lambda: not any(self.folder.glob(half)))
 
+    def kill(self):
+        """Kill the process; tell whether it had not ended."""
+        self.process.kill()
+        code = self.process.wait()
+        assert code in (0, -signal.SIGKILL), self.errors.read_text()
+        assert "Traceback" not in self.errors.read_text()
+        return code != 0
 
-def kill_at(process, moment):
-    """Kill a process as soon as a moment is there, or it has ended."""
-    while process.poll() is None and not moment():
-        time.sleep(0.001)
-    process.kill()
-    output, _ = process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL), output
-    return process.returncode != 0
+    def finish(self):
+        """Let the run end."""
+        assert self.process.wait(timeout=600) == 0, self.errors.read_text()
 
 
 @pytest.mark.parametrize("experiment", RUNS)
-def test_a_run_that_is_killed_again_and_again_is_the_same_run(experiment, tmp_path):
-    whole, folder = tmp_path / "whole", tmp_path / "killed"
-    output, _ = start(experiment, whole).communicate()
-    assert (whole / "summary.json").exists(), output
-    rng, kills = np.random.default_rng(len(experiment)), 0
-    for number in itertools.count():
-        if kills == KILLS:
-            break
-        # Some updates further, every second time while a checkpoint is written; and
-        # now and then before the first update.
-        goal = rows(folder) + int(rng.integers(1, 7)) if number % 5 else 0
-
-        def moment(goal=goal, saving=number % 2 == 1):
-            there = rows(folder) >= goal and folder.exists()
-            return there and (is_saving(folder) or not saving)
-
-        kills += kill_at(start(experiment, folder), moment)
-        assert not (folder / "summary.json").exists(), "give it more steps"
-    output, _ = start(experiment, folder).communicate()
-    assert (folder / "summary.json").exists(), output
-    assert_same_run(whole, folder, f"after {kills} kills")
-    assert read_events(folder / "tensorboard") == [
-        pytest.approx(row, nan_ok=True) for row in read_metrics(folder)
-    ]
+def test_a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been(
+    experiment, tmp_path
+):
+    rng = np.random.default_rng(list(RUNS).index(experiment))
+    whole, errors = tmp_path / "whole", tmp_path / "errors"
+    before = time.monotonic()
+    session = Session(experiment, whole, errors)
+    session.wait_for_a_row()
+    start_seconds = time.monotonic() - before
+    session.finish()
+    assert_events_whole(whole)
+    left = KILLS
+    while left:
+        folder, moments = tmp_path / f"killed_{left}", []
+        is_killed = True
+        while is_killed and left:
+            session = Session(experiment, folder, errors)
+            moment = rng.choice(["any", "row", "checkpoint"])
+            longest = {"any": 1.5 * start_seconds, "row": 0.3, "checkpoint": 0.03}
+            if moment == "row":
+                session.wait_for_a_row()
+            elif moment == "checkpoint":
+                session.wait_for_a_checkpoint()
+            time.sleep(rng.uniform(0, longest[moment]))
+            is_killed = session.kill()
+            left -= is_killed
+            rows = read_metrics(folder)
+            moments.append(f"{moment} of step {rows[-1]['step'] if rows else 0}")
+        Session(experiment, folder, errors).finish()
+        assert_same_run(whole, folder, f"killed at {', '.join(moments)}")
+        assert_events_whole(folder)

@@ -1,20 +1,17 @@
 """Models as files: arrays and a little JSON in one npz, without pickle.
 
-Every array is kept bit for bit. A file is written beside its place and then moved
-there, so that a reader never sees half of one.
+Every array is kept bit for bit, and checked when it is read.
 """
 
 import dataclasses
 import json
-import os
-import pathlib
-import tempfile
-import zipfile
 from typing import Any
 
 import numpy as np
 
 from jaxlab.core.errors import InputError
+from jaxlab.trees.estimators.model_checks import find_fault
+from jaxlab.trees.estimators.model_files import read_arrays, write_arrays
 from jaxlab.trees.grow.tree import Forest, Nodes
 from jaxlab.trees.table.binning import Binner
 
@@ -22,6 +19,8 @@ __all__ = ["load_state", "save_state"]
 
 _VERSION = 1
 _PLAIN = (str, int, float, bool, type(None))
+# What meeting other contents than were written raises.
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 _SKIPPED = {"binner_", "forest_", "objective_", "_predictor"}  # told otherwise
 
 
@@ -29,7 +28,8 @@ def save_state(estimator: Any, path: Any) -> None:
     """Write a fitted estimator.
 
     Raises:
-        InputError: If it holds something that a file of arrays cannot.
+        InputError: If it holds something that a file of arrays cannot, or the file
+            cannot be written.
     """
     arrays: dict[str, np.ndarray] = {}
     forest, binner = estimator.forest_, estimator.binner_
@@ -68,7 +68,7 @@ def save_state(estimator: Any, path: Any) -> None:
             }
         )
     )
-    _write(pathlib.Path(path), arrays)
+    write_arrays(path, arrays)
 
 
 def _is_simple(value: Any) -> bool:
@@ -109,68 +109,72 @@ def _categories(binner: Binner) -> list[Any]:
     return [None if one is None else list(one) for one in binner.categories]
 
 
-def _write(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
 def load_state(estimator: Any, path: Any) -> None:
     """Read a fitted estimator's settings and state into one of the same class.
 
     Raises:
-        InputError: If the file is no such model.
+        InputError: If the file is no such model, or not a sound one; the estimator is
+            then as it was.
     """
+    arrays, name = read_arrays(path), type(estimator).__name__
     try:
-        with open(path, "rb") as stream, np.load(stream) as file:
-            arrays = dict(file)
         text = json.loads(str(arrays.pop("text")))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is not there; give a file of save_model") from error
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        kind, version = text["class"], text["version"]
+    except _MALFORMED as error:
+        raise _unreadable(path) from error
+    if kind != name or version != _VERSION:
         raise InputError(
-            f"{path} is no model of save_model, or not a whole one; save it again"
-        ) from error
-    name = type(estimator).__name__
-    if text["class"] != name or text["version"] != _VERSION:
-        raise InputError(
-            f"{path} holds a {text['class']} (version {text['version']}), not a {name} "
-            f"(version {_VERSION}); load it with its own class"
+            f"{path} holds a {kind} (version {version}), not a {name} (version "
+            f"{_VERSION}); load it with its own class"
         )
-    estimator.set_params(**{k: _read(v) for k, v in text["settings"].items()})
-    for key, value in text["fitted"].items():
-        is_array = "object" in value
-        found = np.array(value["object"], object) if is_array else _read(value["plain"])
-        setattr(estimator, key, found)
-    parts: dict[str, dict[str, Any]] = {"nodes": {}, "binner": {}, "fitted": {}}
-    for key, array in arrays.items():
-        kind, _, field = key.partition("/")
-        if field:
-            parts[kind][field] = array
-    for key, array in parts["fitted"].items():
-        setattr(estimator, key, array)
-    categories = [None if one is None else tuple(one) for one in text["categories"]]
-    estimator.binner_ = Binner(
-        **parts["binner"],
+    try:
+        settings = {key: _read(value) for key, value in text["settings"].items()}
+        fitted = {key: _read_fitted(value) for key, value in text["fitted"].items()}
+        fitted |= _with_prefix("fitted/", arrays)
+        forest, binner = _read_parts(text, arrays)
+        fault = find_fault(forest, binner, fitted)
+    except _MALFORMED as error:
+        raise _unreadable(path) from error
+    if unknown := sorted(settings.keys() - estimator.get_params(deep=False).keys()):
+        fault = f"settings that a {name} has not: {', '.join(unknown)}"
+    if fault:
+        raise InputError(f"{path} holds a broken model ({fault}); save it again")
+    estimator.set_params(**settings)
+    for key, value in fitted.items():
+        setattr(estimator, key, value)
+    estimator.binner_, estimator.forest_ = binner, forest
+
+
+def _unreadable(path: Any) -> InputError:
+    return InputError(
+        f"{path} is no model of save_model that this version reads; save it again"
+    )
+
+
+def _read_fitted(value: dict[str, Any]) -> Any:
+    if "object" in value:
+        return np.array(value["object"], object)
+    return _read(value["plain"])
+
+
+def _read_parts(
+    text: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> tuple[Forest, Binner]:
+    nodes = Nodes(**_with_prefix("nodes/", arrays))
+    binner = Binner(
+        **_with_prefix("binner/", arrays),
         num_bins=text["num_bins"],
-        categories=tuple(categories),
+        categories=tuple(
+            None if one is None else tuple(one) for one in text["categories"]
+        ),
         feature_names=tuple(text["feature_names"]),
     )
-    nodes = Nodes(**parts["nodes"])
-    _check_nodes(nodes, estimator.binner_, path)
-    estimator.forest_ = Forest(nodes, arrays["start"], text["num_bins"])
+    return Forest(nodes, arrays["start"], text["num_bins"]), binner
 
 
-def _check_nodes(nodes: Nodes, binner: Binner, path: Any) -> None:
-    """Refuse trees that lead out of their arrays: the kernels follow them blindly."""
-    place = np.arange(nodes.left.shape[1])[None]
-    is_split = nodes.left != 0
-    follows = (nodes.left > place) & (nodes.left < nodes.left.shape[1] - 1)
-    known = (nodes.feature >= 0) & (nodes.feature < binner.num_features)
-    if not (np.where(is_split, follows, True) & known).all():
-        raise InputError(f"{path} holds broken trees; save the model again")
+def _with_prefix(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        key.removeprefix(prefix): array
+        for key, array in arrays.items()
+        if key.startswith(prefix)
+    }
