@@ -35,9 +35,7 @@ QUANTIZERS: dict[str, type[nn.Module]] = {
 }
 
 
-def make_quantizer(
-    name: QuantizerName, *, num_codes: int, dim: int, **options: Any
-) -> nn.Module:
+def make_quantizer(name: str, *, num_codes: int, dim: int, **options: Any) -> nn.Module:
     """Make the quantiser of that name.
 
     Args:

@@ -79,7 +79,8 @@ def draw_rows(
 
 def _hash_rows(key: Key[Array, ""], vectors: Array) -> Array:
     """Give equal rows the same number, and others hardly ever."""
-    bits = jax.lax.bitcast_convert_type(vectors + 0.0, jnp.uint32)  # -0 is 0
+    plain = jnp.where(vectors == 0, 0.0, vectors)  # -0 is 0
+    bits = jax.lax.bitcast_convert_type(plain, jnp.uint32)
     # Murmur's last step: the low bits of round numbers are all zero.
     for factor in (0x85EBCA6B, 0xC2B2AE35):
         bits = (bits ^ (bits >> 15)) * jnp.uint32(factor)

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlab.nn.quantizers.estimators import (
-    pass_gradient,
-    rotation_trick,
-    straight_through,
-)
+from jaxlab.nn.quantizers import estimators
+from jaxlab.nn.quantizers.estimators import pass_gradient
+
+rotation_trick = jax.jit(estimators.rotation_trick)
+straight_through = jax.jit(estimators.straight_through)
 
 
 @pytest.mark.parametrize("how", ["straight_through", "rotation"])

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlab.nn.quantizers.revival import draw_rows, move_counts
+from jaxlab.nn.quantizers import revival
+
+draw_rows = jax.jit(revival.draw_rows, static_argnums=2)
+move_counts = jax.jit(revival.move_counts, static_argnums=(2, 3))
 
 
 @pytest.mark.parametrize("seed", range(3))
