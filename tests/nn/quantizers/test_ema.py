@@ -127,6 +127,7 @@ def test_a_step_uses_the_codebook_before_its_update(start, rng):
     jax.tree.map(np.testing.assert_array_equal, same, state)
 
 
+@pytest.mark.slow  # three compilations each
 @pytest.mark.parametrize(
     "quantizer",
     [
