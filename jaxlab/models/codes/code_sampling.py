@@ -11,7 +11,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.ranges import Range, check_number
 from jaxlab.core.typing import Array, Int, Key, Params
 from jaxlab.models.codes.code_gpt import CodeGPT
-from jaxlab.models.codes.code_tokens import guide
+from jaxlab.models.codes.code_tokens import guide, number_tokens
 from jaxlab.models.decode.decoding import (
     NextToken,
     filter_logits,
@@ -149,19 +149,21 @@ def sample_by_windows(
         Esser et al. 2021, https://arxiv.org/abs/2012.09841, figure 3.
     """
     check_number("guidance", guidance, Range(0))
-    _check_window(network, shape, window)
+    _check_window(network, shape, window, hints)
     given = _no_codes(labels) if given is None else given
     (rows, columns), (h, w), count = shape, window, given.shape[1]
     if count > rows * columns:
         raise InputError(
             f"{count} given codes are more than the {rows} x {columns} of shape"
         )
-    if hints is not None and hints.shape[1:] != shape:
-        raise InputError(f"hints of {hints.shape[1:]} are not of the shape {shape}")
+    # In the loop the values are no longer known.
+    begun = number_tokens(given, network.num_codes, 0, "code")
+    if hints is not None:
+        number_tokens(hints, network.num_hints, 0, "hint")
     apply: Any = functools.partial(network.apply, {"params": params})
     begin = network.max_len - network.length  # tokens before the codes
     rest = jnp.zeros((len(labels), rows * columns - count), jnp.int32)
-    start = jnp.concatenate([given.astype(jnp.int32), rest], axis=1)
+    start = jnp.concatenate([begun.astype(jnp.int32), rest], axis=1)
 
     def next_logits(codes: Array, place: Array) -> Array:
         row, column = place // columns, place % columns
@@ -196,7 +198,10 @@ def sample_by_windows(
 
 
 def _check_window(
-    network: CodeGPT, shape: tuple[int, int], window: tuple[int, int]
+    network: CodeGPT,
+    shape: tuple[int, int],
+    window: tuple[int, int],
+    hints: Array | None,
 ) -> None:
     h, w = window
     if min(window) < 1 or h * w != network.length:
@@ -208,8 +213,11 @@ def _check_window(
         raise InputError(
             f"shape {shape[0]} x {shape[1]} is smaller than the window {h} x {w}"
         )
-    if network.hint_length not in (0, network.length):
+    expected = 0 if hints is None else network.length
+    if network.hint_length != expected:
         raise InputError(
-            f"hint_length {network.hint_length} is not one hint a code "
-            f"({network.length}), so hints cannot move with the window"
+            f"the hint_length {network.hint_length} of this network must be {expected}: "
+            "one hint a code where hints are given, so that they move with the window"
         )
+    if hints is not None and hints.shape[1:] != shape:
+        raise InputError(f"hints of {hints.shape[1:]} are not of the shape {shape}")

@@ -61,7 +61,9 @@ class MaskGIT(TransformerSizes, kw_only=True):
             self.final_norm = self.make_norm()
         self.head = nn.Dense(self.width, dtype=self.dtype)
         self.head_norm = self.make_norm()
-        self.head_bias = self.param("head_bias", nn.initializers.zeros, self.num_codes)
+        self.head_bias = self.param(
+            "head_bias", nn.initializers.zeros, (self.num_codes,)
+        )
         self.dropout = Dropout(self.dropout_rate)
 
     def __call__(
@@ -94,7 +96,8 @@ class MaskGIT(TransformerSizes, kw_only=True):
         x = self.final_norm(x) if self.norm_first else x
         act: Any = self.act
         x = self.head_norm(activation(GATES.get(act, act))(self.head(x)))
-        return self.token_embed.attend(x)[..., : self.num_codes] + self.head_bias
+        logits = self.token_embed.attend(x)[..., : self.num_codes]
+        return logits + self.head_bias[None, None]
 
 
 def draw_masks(key: Key[Array, ""], rows: int, length: int) -> Bool[Array, "b t"]:

@@ -101,6 +101,7 @@ def sample_masked(
     check_number("guidance", guidance, Range(0))
     check_number("choice_temperature", choice_temperature, Range(0))
     start, known = _start(network, len(labels), codes, known)
+    number_tokens(labels, network.num_classes + 1, 0, "label")  # known here alone
     table = jnp.asarray(masked_counts(np.arange(network.length + 1), steps))
     counts = jnp.take(table, (~known).sum(axis=1), axis=1)  # (steps, b)
 
@@ -150,6 +151,5 @@ def _start(
             f"codes of {codes.shape} and known of {known.shape} must be of {shape}: a "
             "row a label, and as many codes as a picture of the network has"
         )
-    start = jnp.where(known, codes, 0).astype(jnp.int32)
-    number_tokens(start, network.num_codes, 0, "code")  # refuses what is no code
-    return start, known
+    start = number_tokens(jnp.where(known, codes, 0), network.num_codes, 0, "code")
+    return start.astype(jnp.int32), known
