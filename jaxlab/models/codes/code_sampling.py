@@ -216,8 +216,8 @@ def _check_window(
     expected = 0 if hints is None else network.length
     if network.hint_length != expected:
         raise InputError(
-            f"the hint_length {network.hint_length} of this network must be {expected}: "
-            "one hint a code where hints are given, so that they move with the window"
+            f"hint_length {network.hint_length} of this network must be {expected}, "
+            "one hint a code where hints are given: they move with the window"
         )
     if hints is not None and hints.shape[1:] != shape:
         raise InputError(f"hints of {hints.shape[1:]} are not of the shape {shape}")

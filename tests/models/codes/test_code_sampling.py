@@ -24,7 +24,6 @@ LARGE = (4, 5)
 HINTS = jnp.asarray(np.random.default_rng(1).integers(0, 4, (3, *LARGE)), jnp.int32)
 SMALL_HINTS = HINTS[:, :H, :W]
 CASES = {
-    "plain": {},
     "filtered": {"temperature": 1.3, "top_k": 4, "top_p": 0.8, "given": GIVEN},
     "guided": {"guidance": 2.5},
     "hints": {"guidance": 0.5, "given": GIVEN, "hints": SMALL_HINTS},
@@ -126,7 +125,7 @@ def taming_window(place):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plain", "hints"])
+@pytest.mark.parametrize("name", ["guided", "hints"])
 def test_large_pictures_are_drawn_window_by_window(weights, key, name):
     options = dict(CASES[name])
     if "hints" in options:

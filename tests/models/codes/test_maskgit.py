@@ -8,7 +8,6 @@ import pytest
 from jaxlab.core.errors import InputError
 from jaxlab.models.codes.make_prior import make_maskgit
 from jaxlab.models.codes.maskgit import MaskGIT, draw_masks, masked_loss
-from tests.closeness import relative_error
 from tests.jitted import jitted_apply
 from tests.models.codes.random_params import random_params
 
@@ -83,16 +82,6 @@ def test_what_is_no_code_or_label_is_refused(change, message):
     inputs = {"codes": CODES, "masked": MASKED, "labels": LABELS, **change}
     with pytest.raises(InputError, match=message):
         NETWORK.init(jax.random.key(0), **inputs)
-
-
-def test_a_bfloat16_network_gives_float32_close_to_float32():
-    params = {"params": random_params(NETWORK, CODES, MASKED, LABELS)}
-    expected, got = (
-        jitted_apply(NETWORK.clone(dtype=dtype), params, CODES, MASKED, LABELS)
-        for dtype in (jnp.float32, jnp.bfloat16)
-    )
-    assert got.dtype == jnp.float32
-    assert relative_error(got, expected) < 0.1  # tens of roundings of .4 % each
 
 
 def test_the_network_of_the_paper_has_its_sizes():
