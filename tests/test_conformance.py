@@ -11,6 +11,7 @@ import pytest
 from jaxlab.core.mesh import make_mesh, replicate
 from jaxlab.core.model import from_linen
 from jaxlab.core.pytree import flat_paths
+from jaxlab.models.codes.make_prior import make_code_gpt, make_maskgit
 from jaxlab.models.gan.make import make_gan
 from jaxlab.models.recurrent.language import RNNLM, RNNClassifier
 from jaxlab.models.recurrent.seq2seq import Seq2SeqRNN
@@ -48,6 +49,11 @@ def labels(rng):
     return jnp.asarray(rng.integers(0, 3, EXAMPLES), jnp.int32)
 
 
+def masks(rng):
+    """Draw which of six codes are masked."""
+    return jnp.asarray(rng.random((EXAMPLES, 6)) < 0.5)
+
+
 VIT = ViT(num_classes=3, patch_size=4, width=16, depth=2, num_heads=2)
 SIZES = {"vocab_size": VOCABULARY, "width": 16, "num_heads": 2, "hidden_dim": 24}
 TRANSFORMER = Transformer(**SIZES, encoder_depth=1, decoder_depth=1)
@@ -55,6 +61,9 @@ LM = TransformerLM(**SIZES, depth=1, max_len=6)
 LLAMA = {"positions": "rotary", "norm": "rms", "act": "swiglu", "num_kv_heads": 1}
 CLASSIFIER = FeatureClassifier(num_classes=3, num_features=32, depth=1)
 BERT = TransformerEncoder(**SIZES, depth=1, max_len=6, pool="mean", num_classes=3)
+PRIOR = {"length": 6, "width": 16, "depth": 1, "num_heads": 2}
+CODE_GPT = make_code_gpt(VOCABULARY - 4, 3, **PRIOR)
+MASKGIT = make_maskgit(VOCABULARY, 3, **PRIOR)
 
 SMALL = {"width": 8, "latent_dim": 5}
 MLP = make_gan("mlp", (8, 8, 3), **SMALL)
@@ -94,6 +103,8 @@ MODELS = {
     "transformer_lm": (LM, tokens(6)),
     "transformer_lm_scan": (LM.clone(**LLAMA, depth=2, scan=True), tokens(6)),
     "transformer_encoder": (BERT, tokens(6)),
+    "code_gpt": (CODE_GPT, tokens(6)),
+    "maskgit": (MASKGIT, tokens(6), masks, labels),
     "rnn_lm": (RNNLM(VOCABULARY, width=16), tokens(6)),
     "rnn_classifier": (RNNClassifier(VOCABULARY, 3, width=16, cell="gru"), tokens(6)),
     "seq2seq_rnn": (Seq2SeqRNN(VOCABULARY, width=16), tokens(6), tokens(5)),
