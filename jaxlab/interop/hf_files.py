@@ -54,8 +54,8 @@ def read_source(
     weights = read_weights(source)
     if config is None:
         raise InputError(
-            "weights alone do not tell the number of heads; pass config, such as "
-            "model.config.to_dict()"
+            "weights alone do not tell heads or groups; pass config, such as "
+            "model.config.to_dict(), or dict(model.config) in diffusers"
         )
     whole = {**defaults, **config}
     check_types(whole, defaults, name, num_weights=len(weights))

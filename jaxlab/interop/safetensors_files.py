@@ -1,4 +1,4 @@
-"""Tensors of safetensors files, read without the library of that name.
+"""Tensors of safetensors files, read and written without the library of that name.
 
 Such a file is the length of a header (8 bytes, the lowest first), the header in JSON
 (dtype, shape and place of each tensor) and the numbers, one tensor after the other.
@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxlab.core.errors import InputError
 
-__all__ = ["read_safetensors"]
+__all__ = ["read_safetensors", "to_safetensors"]
 
 _DTYPES: dict[str, np.dtype] = {
     "BOOL": np.dtype("bool"),
@@ -35,7 +35,9 @@ _DTYPES: dict[str, np.dtype] = {
     "F8_E4M3": np.dtype(jnp.float8_e4m3fn),
     "F8_E5M2": np.dtype(jnp.float8_e5m2),
 }
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _METADATA = "__metadata__"  # texts by name, of no tensor
+_ALIGNMENT = 8  # of the first number, which the library expects
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
@@ -67,6 +69,35 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
             f"{path} cannot be read as safetensors ({error}); fetch it again, or give "
             "another file"
         ) from None
+
+
+def to_safetensors(tensors: Mapping[str, np.ndarray]) -> bytes:
+    """Return the content of a safetensors file, as torch's side of the library has it.
+
+    Args:
+        tensors: Arrays by key; nothing is shared or left out.
+
+    Raises:
+        InputError: If an array has a dtype that such files do not have.
+    """
+    header: dict[str, Any] = {_METADATA: {"format": "pt"}}
+    parts, end = [], 0
+    for key, tensor in tensors.items():
+        if tensor.dtype not in _NAMES:
+            raise InputError(
+                f"tensor {key!r} of dtype {tensor.dtype} cannot be in a safetensors "
+                f"file; use one of {', '.join(map(str, _NAMES))}"
+            )
+        parts.append(tensor.tobytes())
+        begin, end = end, end + tensor.nbytes
+        header[key] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return b"".join((len(text).to_bytes(8, "little"), text, *parts))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Weights by key: of a mapping, a file of any kind, or a folder of files."""
+"""Weights by key: of a mapping, a file of any kind, or a folder, also written."""
 
 import functools
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -9,12 +10,19 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, WriteError
 from jaxlab.interop.hf_config import read_json
-from jaxlab.interop.safetensors_files import read_safetensors
+from jaxlab.interop.safetensors_files import read_safetensors, to_safetensors
 from jaxlab.interop.torch_files import read_torch
 
-__all__ = ["Source", "existing", "file_in", "names_source", "read_weights"]
+__all__ = [
+    "Source",
+    "existing",
+    "file_in",
+    "names_source",
+    "read_weights",
+    "write_folder",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,8 +31,13 @@ T = TypeVar("T")
 Source = Mapping[str, Any] | str | os.PathLike[str]
 
 # What a folder of weights holds, whole or in shards; the first found counts, as in
-# transformers.
-_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+# transformers and diffusers.
+_FOLDER_FILES = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.bin",
+)
 _SUFFIXES = (".bin", ".npz", ".pt", ".pth", ".safetensors")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # OWNER/NAME, or an old NAME
 
@@ -94,10 +107,46 @@ def file_in(folder: Path, name: str) -> Path:
     """
     if not (folder / name).is_file():
         raise InputError(
-            f"there is no {name} in {folder}; give a folder that transformers' "
-            f"model.save_pretrained(folder) wrote"
+            f"there is no {name} in {folder}; give a folder that the model's "
+            f"save_pretrained(folder) wrote"
         )
     return folder / name
+
+
+def write_folder(
+    folder: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    *,
+    file: str,
+) -> None:
+    """Write what `from_pretrained` reads: `config.json`, and a file of weights.
+
+    Each of them is replaced whole or not at all, the configuration last.
+
+    Args:
+        folder: Made if it is not there.
+        config: The configuration, JSON data.
+        weights: Arrays by key.
+        file: Name of the file of weights, of safetensors.
+
+    Raises:
+        WriteError: If they cannot be written.
+    """
+    path = Path(folder).expanduser()
+    text = json.dumps(dict(config), indent=2) + "\n"
+    contents = {file: to_safetensors(weights), "config.json": text.encode()}
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            part = path / f"{name}.part"
+            part.write_bytes(content)
+            part.replace(path / name)
+    except OSError as error:
+        raise WriteError(
+            f"weights cannot be written to {path} ({error.strerror or error}); make "
+            "room, or give another folder"
+        ) from None
 
 
 def _read_folder(folder: Path) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """Batch normalisation, plain and with a scale and a shift for each class."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,7 +10,12 @@ from flax import linen as nn
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Float, Int
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "near_one"]
+
+
+def near_one(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+    """Draw scales from N(1, .02), as DCGAN and those after it start."""
+    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
 class BatchNorm(nn.Module):

@@ -1,1 +1,1 @@
-"""Weights of networks of images: `vit`, `inception`."""
+"""Weights of networks of images: `vit`, `inception`, `vqgan`, `patch_gan`."""

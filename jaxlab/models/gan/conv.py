@@ -21,11 +21,8 @@ References:
 """
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.typing import Array, Float, Int
@@ -41,6 +38,7 @@ from jaxlab.models.gan.parts import (
     leaky_relu,
     to_images,
 )
+from jaxlab.nn.batch_norm import near_one
 from jaxlab.nn.conv.layers import Conv, ConvTranspose
 
 __all__ = [
@@ -54,11 +52,6 @@ __all__ = [
 
 NORMAL = nn.initializers.normal(0.02)
 HE = 2**0.5  # gain
-
-
-def _near_one(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-    """Draw scales from N(1, .02)."""
-    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
 class DCGANGenerator(ImageGenerator):
@@ -87,7 +80,7 @@ class DCGANGenerator(ImageGenerator):
         rows, columns, doublings = base_of(self.shape)
         layer = {"use_bias": False, "kernel_init": NORMAL, "dtype": self.dtype}
         rectify = functools.partial(
-            self.rectify, labels=labels, train=train, scale_init=_near_one
+            self.rectify, labels=labels, train=train, scale_init=near_one
         )
 
         width = self.width << (doublings - 1)
@@ -136,7 +129,7 @@ class DCGANCritic(ImageCritic):
 
         def rectified(x: Array, name: str) -> Array:
             norm = ImageNorm(
-                self.norm, scale_init=_near_one, dtype=self.dtype, name=name
+                self.norm, scale_init=near_one, dtype=self.dtype, name=name
             )
             return leaky_relu(norm(x, train=train))
 
