@@ -16,6 +16,8 @@ from jaxlab.core.pytree import fingerprint, fingerprint_text
 from jaxlab.core.recorded import read_fields
 from jaxlab.core.typing import ModelState, Params, PyTree
 from jaxlab.data.text.vocabulary import Vocabulary
+from jaxlab.models.codes.make import make_vqgan, make_vqvae
+from jaxlab.models.codes.make_prior import make_code_gpt, make_maskgit
 from jaxlab.models.gan.dense import PointCritic
 from jaxlab.models.gan.make import make_gan, make_point_gan
 from jaxlab.models.language_models import make_language_model
@@ -31,10 +33,14 @@ _NETWORKS: tuple[Callable[..., Any], ...] = (
     FeatureClassifier,
     PointCritic,
     ViT,
+    make_code_gpt,
     make_gan,
     make_language_model,
+    make_maskgit,
     make_point_gan,
     make_translator,
+    make_vqgan,
+    make_vqvae,
 )
 MAKERS: dict[str, Callable[..., Any]] = {maker.__name__: maker for maker in _NETWORKS}
 _ESTIMATORS = (
