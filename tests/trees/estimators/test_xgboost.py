@@ -633,7 +633,7 @@ def test_a_file_cut_short_and_broken_trees_are_refused(tmp_path):
         XGBoostRegressor().load_model(path)
     arrays["nodes/left"] = np.where(arrays["nodes/left"] > 0, 10**6, 0)
     np.savez(path, **arrays)
-    with pytest.raises(InputError, match="broken trees"):
+    with pytest.raises(InputError, match="holds a broken model"):
         XGBoostRegressor().load_model(path)
 
 
