@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import os
 import re
+import signal
 import sys
 import time
 from typing import Literal
@@ -16,6 +17,13 @@ from jaxlab.runs.interrupts import Interrupted
 from jaxlab.runs.run_options import RunOptions
 from jaxlab.train import launch as launching
 from jaxlab.train.launch import launch, parse
+
+
+@pytest.fixture(autouse=True)
+def same_process(monkeypatch):
+    """Leave out what a process may do once: other tests use its devices and memory."""
+    for name in ("use_cpu_devices", "use_compilation_cache", "keep_freed_memory"):
+        monkeypatch.setattr(launching, name, lambda *args: None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +159,8 @@ def test_a_value_that_cannot_be_is_told_before_anything_begins(
 
 def test_a_stop_that_a_callback_from_c_drops_is_not_lost(capsys, monkeypatch):
     monkeypatch.setattr(os, "_exit", sys.exit)  # else the tests end here as well
+    # Python's own handler: a shell's background jobs start without it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def main(config):
         gc.callbacks.append(stopped)
@@ -162,11 +172,12 @@ def test_a_stop_that_a_callback_from_c_drops_is_not_lost(capsys, monkeypatch):
         gc.callbacks.remove(stopped)
         raise KeyboardInterrupt
 
-    for name in ("use_compilation_cache", "keep_freed_memory"):
-        monkeypatch.setattr(launching, name, lambda: None)
     monkeypatch.setattr("sys.argv", ["prog"])
-    with pytest.raises(SystemExit) as stop:
-        launch(main, Config(), smoke=SMOKE)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            launch(main, Config(), smoke=SMOKE)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert stop.value.code == 130
     assert capsys.readouterr().err.count("\n") == 1
 

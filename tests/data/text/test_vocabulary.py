@@ -76,7 +76,7 @@ def test_one_character_is_written_in_one_way():
     # Lower case comes first: a capital I with a dot is two characters then.
     dotted = trained("char", lowercase=True)
     assert dotted.prepare(["İE\u0301"]) == ["i\u0307é"]
-    with pytest.raises(InputError, match="'nfc' .did you mean 'NFC'"):
+    with pytest.raises(InputError, match=r"'nfc' .did you mean 'NFC'"):
         trained("char", normalization="nfc")
 
 
