@@ -179,10 +179,10 @@ def _open(path: pathlib.Path, network: Recorded[nn.Module]) -> Classifier | None
     try:
         summary = json.loads(file.read_text())
         run = open_run(path, makers={network.maker: lambda **fields: network.network})
-        accuracy = summary["metrics"]["accuracy"]
+        accuracy = float(summary["metrics"]["accuracy"])
         params, state = jax.tree.map(np.asarray, (run.params, run.model_state))
         return Classifier(params, state, accuracy)
-    except (InputError, OSError, ValueError, KeyError) as error:
+    except (InputError, OSError, ValueError, TypeError, KeyError) as error:
         aside = path.with_name(f"{path.name}.damaged")
         warnings.warn(
             f"the classifier in {path} is trained again, since it cannot be read "

@@ -1,6 +1,7 @@
 """Arrays in a file, whole or not at all: written beside it, moved there, verified."""
 
 import io
+import lzma
 import os
 import pathlib
 import struct
@@ -23,9 +24,13 @@ _UNREADABLE = (
     KeyError,
     RuntimeError,  # encrypted, or packed in a way that Python does not know
     MemoryError,
+    OverflowError,
+    SyntaxError,  # of the header of an array
+    TypeError,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
 )
 
 

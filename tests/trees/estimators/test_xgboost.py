@@ -631,7 +631,7 @@ def test_a_file_cut_short_and_broken_trees_are_refused(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="not a whole one"):
         XGBoostRegressor().load_model(path)
-    arrays["nodes/left"] = np.where(arrays["nodes/left"] > 0, 10**6, 0)
+    arrays["nodes/left"] = np.where(arrays["nodes/left"] > 0, np.int32(10**6), 0)
     np.savez(path, **arrays)
     with pytest.raises(InputError, match="holds a broken model"):
         XGBoostRegressor().load_model(path)
