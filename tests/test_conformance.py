@@ -11,6 +11,9 @@ import pytest
 from jaxlab.core.mesh import make_mesh, replicate
 from jaxlab.core.model import from_linen
 from jaxlab.core.pytree import flat_paths
+from jaxlab.models.codes.patch_gan import PatchGAN
+from jaxlab.models.codes.vqgan import VQGAN, VQGANSizes
+from jaxlab.models.codes.vqvae import VQVAE
 from jaxlab.models.gan.make import make_gan
 from jaxlab.models.recurrent.language import RNNLM, RNNClassifier
 from jaxlab.models.recurrent.seq2seq import Seq2SeqRNN
@@ -19,6 +22,7 @@ from jaxlab.models.transformer.encoder import TransformerEncoder
 from jaxlab.models.transformer.encoder_decoder import Transformer
 from jaxlab.models.vision.feature_classifier import FeatureClassifier
 from jaxlab.models.vision.vit import ViT
+from jaxlab.nn.quantizers.vq import VectorQuantizer
 from jaxlab.train.engine import compile_step
 from jaxlab.train.state import TrainState
 from jaxlab.train.step import make_train_step
@@ -48,6 +52,26 @@ def labels(rng):
     return jnp.asarray(rng.integers(0, 3, EXAMPLES), jnp.int32)
 
 
+class Penalised:
+    """An autoencoder of codes, whose outputs depend on its codebook too."""
+
+    def __call__(self, images, *, train=False):
+        outputs, quantized = super().__call__(images, train=train)
+        return outputs + quantized.loss
+
+
+class PenalisedVQVAE(Penalised, VQVAE):
+    pass
+
+
+class PenalisedVQGAN(Penalised, VQGAN):
+    pass
+
+
+# One code: of two, another may be nearer in bfloat16.
+CODES = VectorQuantizer(num_codes=1, dim=4)
+LEVELS = VQGANSizes((8, 16), 1, (), latent_dim=6, code_dim=4, num_groups=4)
+
 VIT = ViT(num_classes=3, patch_size=4, width=16, depth=2, num_heads=2)
 SIZES = {"vocab_size": VOCABULARY, "width": 16, "num_heads": 2, "hidden_dim": 24}
 TRANSFORMER = Transformer(**SIZES, encoder_depth=1, decoder_depth=1)
@@ -65,6 +89,10 @@ CNN = make_gan("cnn", (16, 16, 3), **SMALL)
 SNGAN_CNN = make_gan("sngan_cnn", (8, 8, 3), **SMALL)
 RESNET = make_gan("resnet", (16, 16, 3), **SMALL)
 SNGAN = make_gan("sngan", (8, 8, 3), **SMALL, conditional="projection", num_classes=3)
+
+VQ_VAE = PenalisedVQVAE(quantizer=CODES, width=8, block_width=4, code_dim=4)
+VQ_GAN = PenalisedVQGAN(quantizer=CODES, sizes=LEVELS)
+PATCHES = PatchGAN(width=4, num_layers=1)
 
 IMAGES, LARGER = images(8, 8, 3), images(16, 16, 3)
 
@@ -90,6 +118,9 @@ MODELS = {
     "resnet_critic": (RESNET.critic, LARGER),
     "sngan_generator": (SNGAN.generator, latents(5), labels),
     "sngan_critic": (SNGAN.critic, IMAGES, labels),
+    "vqvae": (VQ_VAE, IMAGES),
+    "vqgan": (VQ_GAN, IMAGES),
+    "patch_gan": (PATCHES, IMAGES),
     "transformer": (TRANSFORMER, tokens(6), tokens(5)),
     "transformer_lm": (LM, tokens(6)),
     "transformer_lm_scan": (LM.clone(**LLAMA, depth=2, scan=True), tokens(6)),

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxlab.core.errors import InputError
+from jaxlab.core.ranges import Count
 from jaxlab.core.typing import Array, Float, Int
 from jaxlab.nn.quantizers.quantized import Quantized
 
@@ -27,7 +28,7 @@ class CodeAutoencoder(nn.Module, kw_only=True):
     """
 
     quantizer: nn.Module
-    channels: int = 3
+    channels: Count = 3
     dtype: Any = jnp.float32
 
     @property

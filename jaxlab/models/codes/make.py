@@ -1,9 +1,9 @@
 """Autoencoders of codes and their critics, of plain fields and by name.
 
-Preset    Images     Codes           Levels                    Critic
-f16_1024  256 x 256  16 x 16 of 1024 128 128 256 256 512       3 layers, batch norm
-px32      32 x 32    8 x 8 of 1024   64 128 128                2 layers, layer norm
-digits    8 x 8      4 x 4 of 64     32 64                     1 layer, layer norm
+Preset    Images     Codes            Levels               Critic
+f16_1024  256 x 256  16 x 16 of 1024  128 128 256 256 512  3 layers, batch norm
+px32      32 x 32    8 x 8 of 1024    64 128 128           2 layers, layer norm
+digits    8 x 8      4 x 4 of 64      32 64                1 layer, layer norm
 
 f16_1024 is the paper's network for ImageNet. Batch norm in a critic makes the scores of
 a batch depend on each other, which gradient accumulation does not allow.
@@ -22,7 +22,7 @@ from jaxlab.models.codes.patch_gan import PatchGAN
 from jaxlab.models.codes.vqgan import VQGAN, VQGANSizes
 from jaxlab.models.codes.vqvae import VQVAE
 from jaxlab.models.gan.parts import NormKind
-from jaxlab.nn.quantizers.make import QuantizerName, make_quantizer
+from jaxlab.nn.quantizers.make import make_quantizer
 
 __all__ = [
     "PRESETS",
@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 PresetName: TypeAlias = Literal["f16_1024", "px32", "digits"]
-_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Preset(NamedTuple):
@@ -82,10 +81,10 @@ def make_vqvae(
     width: int = 128,
     num_blocks: int = 2,
     block_width: int = 32,
-    quantizer: QuantizerName = "ema",
+    quantizer: str = "ema",
     num_codes: int = 512,
     code_dim: int = 64,
-    quantizer_options: Mapping[str, Any] = _NO_OPTIONS,
+    quantizer_options: Mapping[str, Any] | None = None,
     dtype: Any = jnp.float32,
 ) -> VQVAE:
     """Make a `VQVAE`; the defaults are the sizes of DeepMind's example.
@@ -106,7 +105,7 @@ def make_vqvae(
     """
     network = VQVAE(
         quantizer=make_quantizer(
-            quantizer, num_codes=num_codes, dim=code_dim, **quantizer_options
+            quantizer, num_codes=num_codes, dim=code_dim, **(quantizer_options or {})
         ),
         channels=channels,
         width=width,
@@ -120,7 +119,7 @@ def make_vqvae(
 
 
 def make_vqgan(
-    preset: PresetName = "px32",
+    preset: str = "px32",
     *,
     channels: int = 3,
     widths: tuple[int, ...] | None = None,
@@ -128,10 +127,10 @@ def make_vqgan(
     attention: tuple[int, ...] | None = None,
     latent_dim: int | None = None,
     num_groups: int | None = None,
-    quantizer: QuantizerName = "ema",
+    quantizer: str = "ema",
     num_codes: int | None = None,
     code_dim: int | None = None,
-    quantizer_options: Mapping[str, Any] = _NO_OPTIONS,
+    quantizer_options: Mapping[str, Any] | None = None,
     dtype: Any = jnp.float32,
 ) -> VQGAN:
     """Make a `VQGAN`; what is None is the preset's.
@@ -165,21 +164,23 @@ def make_vqgan(
     found = PRESETS[preset]
     changes: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     sizes = dataclasses.replace(found.sizes, **changes)
-    return VQGAN(
+    network = VQGAN(
         quantizer=make_quantizer(
             quantizer,
             num_codes=found.num_codes if num_codes is None else num_codes,
             dim=sizes.code_dim,
-            **quantizer_options,
+            **(quantizer_options or {}),
         ),
         sizes=sizes,
         channels=channels,
         dtype=dtype,
     )
+    check_fields(network)
+    return network
 
 
 def make_patch_gan(
-    preset: PresetName = "px32",
+    preset: str = "px32",
     *,
     width: int | None = None,
     num_layers: int | None = None,
