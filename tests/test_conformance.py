@@ -76,7 +76,7 @@ class PenalisedVQGAN(Penalised, VQGAN):
 
 # One code: of two, another may be nearer in bfloat16.
 CODES = VectorQuantizer(num_codes=1, dim=4)
-LEVELS = VQGANSizes((8, 16), 1, (1,), latent_dim=6, code_dim=4, num_groups=4)
+LEVELS = VQGANSizes((8, 16), 1, (), latent_dim=6, code_dim=4, num_groups=4)
 
 VIT = ViT(num_classes=3, patch_size=4, width=16, depth=2, num_heads=2)
 SIZES = {"vocab_size": VOCABULARY, "width": 16, "num_heads": 2, "hidden_dim": 24}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, WriteError
 from jaxlab.interop.hf_config import check_config
 from jaxlab.interop.hf_files import (
     check_fields,
@@ -16,6 +16,7 @@ from jaxlab.interop.hf_files import (
     num_rows,
     read_source,
 )
+from jaxlab.interop.weight_files import write_folder
 from jaxlab.nn.stack import Stack, stack_blocks
 from tests.safetensors_writer import entries, write
 
@@ -103,3 +104,17 @@ def test_stacked_blocks_are_looped_again():
     assert jax.tree.structure(again) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, again, params)
     assert looped(Stack(3, {}), params, "stack") is params
+
+
+def test_a_written_folder_is_read(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    file = "diffusion_pytorch_model.safetensors"
+    for depth in (1, 2):  # the second time over the first
+        weights = {"a": WEIGHTS["a"] * depth}
+        write_folder(folder, {"depth": depth}, weights, file=file)
+        found, config = read_source(folder, None, {})
+        assert config == {"depth": depth}
+        np.testing.assert_array_equal(found["a"], weights["a"])
+    assert {path.name for path in folder.iterdir()} == {file, "config.json"}
+    with pytest.raises(WriteError, match=r"config\.json.*give another folder"):
+        write_folder(folder / "config.json", {}, {}, file=file)

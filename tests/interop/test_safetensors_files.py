@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxlab.core.errors import InputError
-from jaxlab.interop.safetensors_files import read_safetensors
+from jaxlab.interop.safetensors_files import read_safetensors, to_safetensors
 from tests.damage import check_reader
 from tests.safetensors_writer import entries, write
 
@@ -50,6 +50,31 @@ def test_files_of_the_library_are_read(tmp_path):
     for name, tensor in tensors.items():
         assert str(found[name].dtype) in str(tensor.dtype)
         assert found[name].tolist() == tensor.tolist()
+
+
+@pytest.mark.peer
+def test_what_is_written_is_read_by_the_library_and_by_us(tmp_path):
+    library = pytest.importorskip("safetensors")
+    pytest.importorskip("torch")
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(to_safetensors(TENSORS))
+    found = read_safetensors(path)
+    assert list(found) == list(TENSORS)
+    with library.safe_open(path, "pt") as file:
+        assert file.metadata() == {"format": "pt"}
+        for name, array in TENSORS.items():
+            tensor = file.get_tensor(name)
+            assert str(array.dtype) in str(tensor.dtype)
+            assert found[name].dtype == array.dtype
+            assert found[name].tolist() == tensor.tolist() == array.tolist()
+
+
+def test_strides_are_no_matter_and_foreign_dtypes_are_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(to_safetensors({"turned": NUMBERS.T}))
+    np.testing.assert_array_equal(read_safetensors(path)["turned"], NUMBERS.T)
+    with pytest.raises(InputError, match=r"'names' of dtype <U1 .* use one of bool"):
+        to_safetensors({"names": np.array(["a"])})
 
 
 def broken(**change):

@@ -16,7 +16,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.ranges import Count, check_fields
 from jaxlab.core.typing import Array, Float
 from jaxlab.models.codes.autoencoder import CodeAutoencoder
-from jaxlab.models.codes.vqgan_parts import Level, Resize, conv3, group_norm
+from jaxlab.models.codes.vqgan_parts import Level, Resize, group_norm, make_conv
 
 __all__ = ["VQGAN", "VQGANSizes"]
 
@@ -84,10 +84,12 @@ class VQGAN(CodeAutoencoder, kw_only=True):
     def setup(self) -> None:
         sizes = self.sizes
         self.encoder = _Encoder(sizes, self.dtype)
-        self.quant_conv = conv3(sizes.code_dim, self.dtype, kernel_size=(1, 1))
-        self.post_quant_conv = conv3(sizes.latent_dim, self.dtype, kernel_size=(1, 1))
+        self.quant_conv = make_conv(sizes.code_dim, self.dtype, kernel_size=(1, 1))
+        self.post_quant_conv = make_conv(
+            sizes.latent_dim, self.dtype, kernel_size=(1, 1)
+        )
         self.decoder = _Decoder(sizes, self.dtype)
-        self.last_layer = conv3(self.channels, self.dtype)
+        self.last_layer = make_conv(self.channels, self.dtype)
 
     def encode(self, images: Float[Array, "b y x c"]) -> Float[Array, "b u v d"]:
         """Give the latents of images, float32."""
@@ -106,14 +108,14 @@ class _Encoder(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b u v d"]:
         sizes = self.sizes
-        x = conv3(sizes.widths[0], self.dtype, "conv_in")(x)
+        x = make_conv(sizes.widths[0], self.dtype, "conv_in")(x)
         last = len(sizes.widths) - 1
         for level in range(last + 1):
             resize: Resize = "none" if level == last else "down"
             x = _level(sizes, level, sizes.num_blocks, resize, self.dtype)(x)
         x = _middle(sizes, self.dtype)(x)
         x = nn.swish(group_norm(sizes.num_groups, self.dtype, "norm_out")(x))
-        return conv3(sizes.latent_dim, self.dtype, "conv_out")(x)
+        return make_conv(sizes.latent_dim, self.dtype, "conv_out")(x)
 
 
 class _Decoder(nn.Module):
@@ -123,7 +125,7 @@ class _Decoder(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b u v d"]) -> Float[Array, "b y x c"]:
         sizes = self.sizes
-        x = conv3(sizes.widths[-1], self.dtype, "conv_in")(x)
+        x = make_conv(sizes.widths[-1], self.dtype, "conv_in")(x)
         x = _middle(sizes, self.dtype)(x)
         for level in reversed(range(len(sizes.widths))):
             resize: Resize = "up" if level else "none"

@@ -9,7 +9,7 @@ from jaxlab.core.typing import Array, Float
 from jaxlab.nn.attention import MultiHeadAttention
 from jaxlab.nn.conv.layers import Conv
 
-__all__ = ["Level", "Resize", "conv3", "group_norm"]
+__all__ = ["Level", "Resize", "group_norm", "make_conv"]
 
 Resize: TypeAlias = Literal["up", "down", "none"]
 
@@ -17,8 +17,10 @@ Resize: TypeAlias = Literal["up", "down", "none"]
 _INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
-def conv3(features: int, dtype: Any, name: str | None = None, **options: Any) -> Conv:
-    """Give a convolution of 3 x 3."""
+def make_conv(
+    features: int, dtype: Any, name: str | None = None, **options: Any
+) -> Conv:
+    """Give a convolution, of 3 x 3 if nothing else is said."""
     return Conv(features, kernel_init=_INIT, dtype=dtype, name=name, **options)
 
 
@@ -66,9 +68,9 @@ class Level(nn.Module):
         if self.resize == "down":
             zeros = ((0, 1), (0, 1))
             half = {"strides": (2, 2), "padding": zeros}
-            return conv3(self.width, self.dtype, "resize", **half)(x)
+            return make_conv(self.width, self.dtype, "resize", **half)(x)
         doubled = x.repeat(2, axis=1).repeat(2, axis=2)
-        return conv3(self.width, self.dtype, "resize")(doubled)
+        return make_conv(self.width, self.dtype, "resize")(doubled)
 
 
 class _Block(nn.Module):
@@ -83,10 +85,10 @@ class _Block(nn.Module):
         out = x
         for index in range(2):
             norm = group_norm(self.num_groups, self.dtype, f"norm_{index}")
-            conv = conv3(self.width, self.dtype, f"conv_{index}")
+            conv = make_conv(self.width, self.dtype, f"conv_{index}")
             out = conv(nn.swish(norm(out)))
         if x.shape[-1] != self.width:
-            x = conv3(self.width, self.dtype, "shortcut", kernel_size=(1, 1))(x)
+            x = make_conv(self.width, self.dtype, "shortcut", kernel_size=(1, 1))(x)
         return x + out
 
 

@@ -69,7 +69,15 @@ def features(network, params):
     [
         ({}, {}),
         ({"n_inner": 40, "activation_function": "gelu"}, {"scan": True}),
-        ({"tie_word_embeddings": False, "layer_norm_epsilon": 1e-2}, {}),
+        # Untied, with exact GELUs: the prior of VQGAN (its epsilon is 1e-5).
+        (
+            {
+                "tie_word_embeddings": False,
+                "layer_norm_epsilon": 1e-2,
+                "activation_function": "gelu",
+            },
+            {},
+        ),
     ],
 )
 def test_logits_are_those_of_transformers(changes, options):

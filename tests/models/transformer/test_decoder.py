@@ -188,6 +188,22 @@ def test_dropout_follows_the_key_and_acts_in_training_alone(key):
             },
             6_738_415_616,
         ),
+        # VQGAN's prior for faces, as taming-transformers makes it: rows of 256 codes
+        # after as many of a condition, untied head without bias.
+        (
+            {
+                "vocab_size": 1024,
+                "width": 1024,
+                "num_heads": 16,
+                "depth": 24,
+                "max_len": 512,
+                "act": "gelu",
+                "norm_eps": 1e-5,
+                "tie_softmax": False,
+                "scan": True,
+            },
+            304_932_864,
+        ),
     ],
 )
 def test_parameter_counts_are_those_published(fields, count):
