@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.process_memory import memory, peak_megabytes, reset_peak
+
 FEATURES = 28
 _MEGABYTE = 1024.0  # of the kilobytes in /proc
 
@@ -40,27 +42,12 @@ def fit_once(library: str, num_rows: int, num_bins: int) -> dict[str, float]:
     X, y = make_data(num_rows)
     settings = tree_peers.Settings(max_bins=num_bins)
     fit = tree_peers.fits(settings, X, y)[library]
-    before = _reset_peak()
+    before = reset_peak()
     start = time.perf_counter()
     fit()
     seconds = time.perf_counter() - start
-    found = {"seconds": seconds, "megabytes": _status("VmHWM") - before}
-    before = _reset_peak()
-    fit()
-    return {**found, "second_megabytes": _status("VmHWM") - before}
-
-
-def _reset_peak() -> float:
-    """Start to watch the peak of memory; give what is in use now, in megabytes."""
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def _status(name: str) -> float:
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) / _MEGABYTE
-    raise RuntimeError(f"no {name} in /proc/self/status")
+    found = {"seconds": seconds, "megabytes": memory("VmHWM") - before}
+    return {**found, "second_megabytes": peak_megabytes(fit)}
 
 
 def fresh(library: str, num_rows: int, num_bins: int, cache: str) -> dict[str, float]:
