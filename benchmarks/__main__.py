@@ -9,7 +9,17 @@ python -m benchmarks tree_peers RUN_FOLDER    the peers beside a run of trees
 import subprocess
 import sys
 
-NAMES = ("vit", "loop", "start", "trees", "sequence", "transport", "gan", "vq")
+NAMES = (
+    "vit",
+    "loop",
+    "start",
+    "trees",
+    "sequence",
+    "transport",
+    "gan",
+    "vq",
+    "code_priors",
+)
 
 
 def main(args: list[str]) -> int:

@@ -130,8 +130,15 @@ def marian(vocab_size: int, width: int, heads: int, hidden: int, depth: int) -> 
     return model
 
 
-def generate(model: Any, tokens: np.ndarray, new: int, beams: int = 1) -> Call:
-    """Give the new tokens of `generate`."""
+def generate(
+    model: Any,
+    tokens: np.ndarray,
+    new: int,
+    beams: int = 1,
+    *,
+    is_sampled: bool = False,
+) -> Call:
+    """Give the new tokens of `generate`, the best ones or drawn from all."""
     inputs = torch.from_numpy(tokens).long()
     start = 1 if model.config.is_encoder_decoder else tokens.shape[1]
 
@@ -140,7 +147,8 @@ def generate(model: Any, tokens: np.ndarray, new: int, beams: int = 1) -> Call:
             found = model.generate(
                 inputs,
                 attention_mask=torch.ones_like(inputs),
-                do_sample=False,
+                do_sample=is_sampled,
+                top_k=0 if is_sampled else None,
                 num_beams=beams,
                 max_new_tokens=new,
                 use_cache=True,
