@@ -111,7 +111,7 @@ def train(config: Config, run: RunFolder) -> Trained:
     kind = config.vocabulary, config.vocab_size, config.normalization
     data = encode_text(find_text(config.data, options.data_dir), config.length, *kind)
     recorded = make_network(config, len(data.vocabulary))
-    contents = fingerprint_sources(data.train, data.test)
+    contents = fingerprint_sources(data.train, data.valid, data.test)
     run.write_network(recorded, vocabulary=data.vocabulary, data=contents)
     model = from_linen(recorded.network)
     warmup, peak = int(config.warmup_rate * config.steps), config.learning_rate

@@ -153,7 +153,8 @@ def main(config: Config) -> dict[str, float]:
             eval_every=config.eval_every,
         )
         facts = {"features": features.name, "features_accuracy": features.accuracy}
-        last, facts = report.last(fitted.state, run.path, start), fitted.facts | facts
+        facts |= fitted.facts | data.facts
+        last = report.last(fitted.state, run.path, start)
         run.write_summary(last, facts)
         report.draw(run.path)
         return run.finish(last, facts)

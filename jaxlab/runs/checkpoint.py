@@ -234,23 +234,22 @@ class Checkpoints:
             return reader.restore(self._frozen, wanted)[FROZEN]
 
     def _check_shapes(self, metadata: PyTree, abstract: PyTree, name: str) -> None:
-        """Say in lines what differs; Orbax would answer with pages."""
+        """Say what differs; Orbax would answer with pages."""
         if not metadata:
             return
         saved = {k: tuple(v.shape) for k, v in flat_paths(metadata).items()}
         # Orbax stores dataclasses as dictionaries: the paths are alike.
         wanted = {k: _stored_shape(v) for k, v in flat_paths(abstract).items()}
         wrong = [
-            f"  {name}: file {saved.get(name, 'none')}, "
-            f"model {wanted.get(name, 'none')}"
+            f"{name}: file {saved.get(name, 'none')}, model {wanted.get(name, 'none')}"
             for name in sorted(saved.keys() | wanted.keys())
             if saved.get(name) != wanted.get(name)
         ]
         if wrong:
-            more = [f"  and {len(wrong) - 10} more"] if len(wrong) > 10 else []
+            more = [f"and {len(wrong) - 10} more"] if len(wrong) > 10 else []
             raise InputError(
-                f"the checkpoint of {name} does not fit this model:\n"
-                + "\n".join(wrong[:10] + more)
+                f"the checkpoint of {name} does not fit this model: "
+                + "; ".join(wrong[:10] + more)
             )
 
     def wait(self) -> None:

@@ -47,7 +47,10 @@ def set_aside_damaged(folder: pathlib.Path) -> list[str]:
     if not damaged:
         return []
     if len(damaged) == len(found):
-        check_whole(folder / str(max(found)))
+        raise InputError(
+            f"checkpoint {folder / str(max(found))} is damaged: {found[max(found)]}; "
+            "no other is whole: put the file back, or train in another --run-dir"
+        )
     lines = []
     for step, damage in damaged.items():
         there = folder / str(step)
@@ -92,7 +95,7 @@ def _find_damage(folder: pathlib.Path) -> str:
                 return f"{name} is not what was written"
     except FileNotFoundError:
         return f"it has no {_FILE}"
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return f"{_FILE} is not what was written"
     except OSError as error:
         return f"{error.filename} cannot be read ({error.strerror})"

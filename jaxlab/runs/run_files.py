@@ -83,7 +83,7 @@ def read_network(folder: str | pathlib.Path) -> dict[str, Any]:
 def _read_json(file: pathlib.Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(file, str(error)) from None
     if not isinstance(found, dict):
         raise _damaged(file, "it holds no fields")
@@ -156,7 +156,7 @@ def _read_rows(folder: str | pathlib.Path) -> list[dict[str, Any]]:
 def _row(line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     is_row = isinstance(row, dict) and type(row.get("step")) is int
     return row if is_row and all(map(_is_number, row.values())) else {}

@@ -181,7 +181,10 @@ class RunFolder:
             self._moved = []
         elif self._is_main:
             if vocabulary is not None:
-                vocabulary.save(self.path / VOCABULARY_FILE)
+                try:
+                    vocabulary.save(self.path / VOCABULARY_FILE)
+                except OSError as error:
+                    raise not_written(self.path / VOCABULARY_FILE, error) from None
             write_fields(file, wanted)
 
     def resume(self, step: int, seconds: float = 0.0) -> None:
@@ -293,18 +296,22 @@ class RunFolder:
         self.say(f"checkpoints  {steps}last of step {self.checkpoints.latest_step()}")
         return metrics
 
-    def close(self, *, at_once: bool = False) -> None:
+    def close(self, *, at_once: bool = False, is_refused: bool = False) -> None:
         """Finish what is being written and let the folder go.
 
         Args:
             at_once: Do not wait for a checkpoint that is being written; it is whole
                 when it has its name, and otherwise ignored.
+            is_refused: Whether a value was refused: a folder that is new then goes,
+                before another process may have it.
 
         Raises:
             WriteError: If the last checkpoint could not be written.
         """
         with contextlib.ExitStack() as stack:  # each is closed whatever the others do
             stack.callback(self._folder.release)
+            if is_refused and self._folder.is_new and self._is_main:
+                stack.callback(self._remove_unused)
             if self._rows is not None:
                 stack.enter_context(contextlib.suppress(OSError))  # told by `log`
                 stack.callback(self._rows.close)
@@ -320,14 +327,13 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, *_: object
     ) -> None:
         is_interrupt = isinstance(error, KeyboardInterrupt)
+        is_refused = isinstance(error, InputError) and not isinstance(error, WriteError)
+        at_once = is_interrupt and not isinstance(error, Interrupted)
         try:
-            self.close(at_once=is_interrupt and not isinstance(error, Interrupted))
+            self.close(at_once=at_once, is_refused=is_refused)
         except InputError:
             if error is None:
                 raise  # else what came first is told
-        is_refused = isinstance(error, InputError) and not isinstance(error, WriteError)
-        if is_refused and self._folder.is_new and self._is_main:
-            self._remove_unused()
 
     def _remove_unused(self) -> None:
         """Remove what this session has made, if it has made no update yet.

@@ -193,6 +193,11 @@ class _Loop:
         """Return the state to go on from, and its step."""
         saved = self.run.checkpoints
         if saved.latest_step() is None:
+            if (self.run.path / "summary.json").exists():
+                raise InputError(
+                    f"the run in {self.run.path} has finished, and its checkpoints are "
+                    "gone; put them back, or train in another --run-dir"
+                )
             self.run.resume(0)
             saved.save(0, state, self._meta())  # a NaN can be replayed from here
             return state, 0

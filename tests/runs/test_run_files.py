@@ -64,3 +64,12 @@ def test_a_changed_digit_is_seen(tmp_path):
     (tmp_path / "network.json").write_text(text.replace("64", "65"))
     with pytest.raises(InputError, match=r"network\.json .* is not what was written"):
         read_network(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "network.json"])
+def test_what_is_nested_too_deep_is_damaged(run, name):
+    (run / name).write_text("[" * 100_000)
+    with pytest.raises(InputError, match=f"{name} cannot be read"):
+        (read_config if name == "config.json" else read_network)(run)
+    (run / "metrics.jsonl").write_text("[" * 100_000)
+    assert read_metrics(run) == []

@@ -303,6 +303,18 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(open_run, monkeypatch,
     assert not list(run.path.glob("*.part"))
 
 
+def test_a_vocabulary_that_cannot_be_written_is_told(open_run, monkeypatch):
+    run = open_run()
+
+    def full(vocabulary, path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Vocabulary, "save", full)
+    vocabulary = train_vocabulary(["abc"], "char")
+    with pytest.raises(WriteError, match=r"vocabulary\.json could not be written"):
+        run.write_network(record(Network, width=64), vocabulary=vocabulary)
+
+
 def test_rows_that_cannot_be_written_are_told(open_run):
     run = open_run()
     (run.path / "metrics.jsonl").mkdir()

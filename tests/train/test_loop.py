@@ -156,6 +156,13 @@ def test_a_finished_run_is_not_run_again(problem, open_run, same):
     assert problem.drawn == []
 
 
+def test_a_finished_run_without_its_checkpoints_is_not_begun_again(problem, open_run):
+    run = open_run()
+    run.finish({"loss": 1.0}, {})
+    with pytest.raises(InputError, match="has finished, and its checkpoints are gone"):
+        train(problem, run)
+
+
 def test_a_run_can_move_to_another_mesh(problem, open_run):
     expected = train(problem, open_run("whole"))
     run = open_run("moved")

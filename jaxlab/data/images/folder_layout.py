@@ -11,6 +11,7 @@ import collections
 import dataclasses
 import os
 import pathlib
+import re
 
 from jaxlab.core.errors import InputError
 from jaxlab.data.images.splits import split_kind
@@ -67,6 +68,7 @@ def find_layout(path: pathlib.Path) -> dict[str, Classes]:
         elif split_kind(entry.name) and not entry.exists():
             raise InputError(f"data {entry} is a link to nothing; mend or remove it")
     if not any(named.values()):
+        _check_names(path, list(named))
         return _checked(path, {"train": _look(path)})
     shown = ", ".join(name for name, kind in named.items() if kind)
     splits: dict[str, Classes] = {}
@@ -91,6 +93,22 @@ def find_layout(path: pathlib.Path) -> dict[str, Classes]:
             "train on so, as train/CLASS/*.png"
         )
     return _checked(path, splits)
+
+
+def _check_names(path: pathlib.Path, names: list[str]) -> None:
+    """Refuse folders such as `seg_train` and `test2017`, which are no classes."""
+    kinds = {
+        kind
+        for name in names
+        for word in re.split(r"[^a-z]+", name.lower())
+        if (kind := split_kind(word))
+    }
+    if len(kinds) > 1:
+        raise InputError(
+            f"data {path} has the folders {', '.join(names)}, of which some look like "
+            f"splits; name them {', '.join(sorted(kinds))}, or put them into a folder "
+            "train if all are classes"
+        )
 
 
 def _checked(path: pathlib.Path, splits: dict[str, Classes]) -> dict[str, Classes]:

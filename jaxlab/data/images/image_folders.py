@@ -97,8 +97,7 @@ def folder_images(path: pathlib.Path, image_size: int = 0) -> ImageSplits:
     rows = {kind: _numbered(found, names) for kind, found in splits.items()}
     if len(rows) == 1:
         whole = rows["train"]
-        rows["test"] = whole[9::10]
-        rows["train"] = [row for i, row in enumerate(whole) if i % 10 != 9]
+        rows["test"], rows["train"] = _every_tenth(whole)
         layout += "; test: every tenth image"
         if not rows["test"]:
             raise InputError(
@@ -124,6 +123,16 @@ def folder_images(path: pathlib.Path, image_size: int = 0) -> ImageSplits:
         shape,
         layout,
     )
+
+
+def _every_tenth(
+    rows: list[tuple[pathlib.Path, int]],
+) -> tuple[list[tuple[pathlib.Path, int]], list[tuple[pathlib.Path, int]]]:
+    """Take every tenth row, but for the only image of a class; give the others too."""
+    count = collections.Counter(label for _, label in rows)
+    taken = {i for i in range(9, len(rows), 10) if count[rows[i][1]] > 1}
+    left = [row for i, row in enumerate(rows) if i not in taken]
+    return [rows[i] for i in sorted(taken)], left
 
 
 def _numbered(found: Classes, names: tuple[str, ...]) -> list[tuple[pathlib.Path, int]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxlab.core.errors import InputError
+from jaxlab.core.errors import InputError, WriteError
 
 __all__ = ["read_arrays", "write_arrays"]
 
@@ -38,7 +38,7 @@ def write_arrays(path: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an `.npz` file: a reader, or a kill, never meets half of one.
 
     Raises:
-        InputError: If it cannot be written; a file that was there is then as it was.
+        WriteError: If it cannot be written; a file that was there is then as it was.
     """
     path = pathlib.Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -51,7 +51,7 @@ def write_arrays(path: Any, arrays: Mapping[str, np.ndarray]) -> None:
             part.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise InputError(
+        raise WriteError(
             f"{path} cannot be written ({error.strerror or error}); give another path, "
             "or make room"
         ) from error

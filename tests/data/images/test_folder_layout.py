@@ -135,3 +135,13 @@ def test_a_folder_may_be_named_like_an_image(tmp_path):
     assert names(tmp_path) == {
         "train": {"a": ["a/1.png", "a/more.png/2.png"], "b.png": ["b.png/1.png"]}
     }
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("training_set", "test_set"), ("seg_train", "seg_test"), ("train2017", "val2017")],
+)
+def test_names_that_look_like_splits_are_no_classes(tmp_path, train, test):
+    write(tmp_path, f"{train}/cat/1.png", f"{test}/cat/1.png")
+    with pytest.raises(InputError, match=r"look like splits; name them .*train"):
+        find_layout(tmp_path)

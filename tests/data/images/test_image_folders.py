@@ -162,3 +162,14 @@ def test_a_damaged_image_of_a_stream_is_told_as_it_is(tmp_path, rng):
     found = folder_images(tmp_path)
     with pytest.raises(InputError, match=r"2\.png: not a readable image"):
         next(streamed_batches(found.train, Order(4, 4))(0))
+
+
+def test_the_only_image_of_a_class_is_trained_on(tmp_path):
+    for number in range(9):
+        write_image(tmp_path / "cat" / f"{number}.png", number)
+    write_image(tmp_path / "zebra" / "1.png", 99)
+    for number in range(10):
+        write_image(tmp_path / "zoo" / f"{number}.png", number)
+    found = folder_images(tmp_path)
+    assert set(all_rows(found.train)["label"].tolist()) == {0, 1, 2}
+    assert all_rows(found.test)["label"].tolist() == [2]
