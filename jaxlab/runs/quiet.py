@@ -1,11 +1,14 @@
 """What Orbax tells beside what it raises is left out: a failed write is told once."""
 
+import errno
 import functools
 import logging
 import sys
 from typing import Any
 
 __all__ = ["quieten_orbax"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # of a disk, a share, a file
 
 
 @functools.cache  # once a process
@@ -25,4 +28,7 @@ def quieten_orbax() -> None:
 
 def _is_no_echo(record: logging.LogRecord) -> bool:
     text = record.getMessage()
-    return "orbax" not in text or "exception was never retrieved" not in text
+    error = record.exc_info[1] if record.exc_info else None
+    is_full = isinstance(error, OSError) and error.errno in _FULL
+    is_echo = "orbax" in text or is_full
+    return not is_echo or "exception was never retrieved" not in text
