@@ -16,6 +16,7 @@ __all__ = ["MAX_CATEGORIES", "check_classes", "check_feature", "check_target"]
 MAX_CATEGORIES = 255  # 256 bins of uint8, less the one for missing values
 _EXACT = 2.0**53  # from here on float64 leaves out whole numbers
 _SHOWN = 10  # lines in a message
+_NUMBERS_A_TEXT = 20  # different ones for each text: more of them, and it is a mistake
 
 
 def check_feature(loaded: LoadedTable, feature: int) -> None:
@@ -33,6 +34,12 @@ def check_feature(loaded: LoadedTable, feature: int) -> None:
         raise InputError(
             f"table {_places(loaded, np.isinf(values))}: {name!r} is infinite, or too "
             f"large for a number of 64 bits; {way_out}"
+        )
+    if loaded.is_rounded[feature]:
+        raise InputError(
+            f"table {_places(loaded, np.abs(values) >= _EXACT)}: {name!r} has whole "
+            f"numbers beyond 2^53, which are not told apart; write them as texts, as "
+            f"n123, or leave the column out with --drop {name}"
         )
 
 
@@ -89,14 +96,25 @@ def check_classes(
 
 
 def _check_texts(loaded: LoadedTable, column: Column, way_out: str) -> None:
-    """Refuse categories that are all numbers, were it not for commas and signs."""
+    """Refuse numbers that a few texts make categories, and those with commas or signs.
+
+    One slip in a column of many numbers would take their order from them.
+    """
     texts = [text for text in column.categories if number(text) is None]
+    numbers = len(column.categories) - len(texts)
     if texts and all(map(looks_like_a_number, texts)):
         is_first = column.values == column.categories.index(texts[0])
         raise InputError(
             f"table {_places(loaded, is_first)}: {texts[0]!r} in column "
             f"{column.name!r} is no number as it is written; write digits and a point, "
             f"as 1234.5 ({way_out})"
+        )
+    if texts and numbers >= _NUMBERS_A_TEXT * len(texts):
+        codes = [column.categories.index(text) for text in texts]
+        raise InputError(
+            f"table {_places(loaded, np.isin(column.values, codes))}: {texts[0]!r} "
+            f"among the numbers of column {column.name!r}; leave the cell of a missing "
+            f"number empty, write all as texts (as n1) if they are names, or {way_out}"
         )
 
 

@@ -1,6 +1,7 @@
 """Cells of text as typed columns: numbers, or codes of categories; NaN: missing."""
 
 import dataclasses
+import decimal
 import math
 import re
 from collections.abc import Sequence
@@ -23,8 +24,10 @@ _MISSING = frozenset(
     | {"null", "NULL", "None"}
 )
 _BOOLEANS = {"false": 0.0, "true": 1.0}
-# A number to the eye: decimal or thousands commas, a currency, a percentage.
-_NEARLY = re.compile(r"[-+]?[$€£]?\d[\d,;]*(\.\d+)?\s?[%$€£]?")
+# A number to the eye: commas, blanks between thousands, a currency, a percentage.
+_NEARLY = re.compile(r"[-+]?[$€£]?\d[\d,;]*(\s\d{3})*([.,]\d+)?\s?[%$€£]?")
+_WHOLE = re.compile(r"[-+]?\d+")
+_EXACT_DIGITS = 15  # whole numbers of so many are no problem of float64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +38,13 @@ class Column:
         name: From the header.
         values: float64, `(n,)`: numbers, or positions in `categories`; NaN: missing.
         categories: Sorted texts, by code; empty for a column of numbers.
+        is_rounded: Whether whole numbers were written that float64 does not hold.
     """
 
     name: str
     values: np.ndarray
     categories: tuple[str, ...] = ()
+    is_rounded: bool = False
 
 
 def typed_column(name: str, cells: Sequence[str]) -> Column:
@@ -61,7 +66,17 @@ def typed_column(name: str, cells: Sequence[str]) -> Column:
         codes = {text: float(code) for code, text in enumerate(categories)}
     values = {cell: codes.get(text, math.nan) for cell, text in texts.items()}
     numbers = map(values.__getitem__, cells)
-    return Column(name, np.fromiter(numbers, np.float64, len(cells)), categories)
+    return Column(
+        name,
+        np.fromiter(numbers, np.float64, len(cells)),
+        categories,
+        not categories and any(_is_rounded(*one) for one in codes.items()),
+    )
+
+
+def _is_rounded(text: str, value: float) -> bool:
+    is_long = len(text) > _EXACT_DIGITS and _WHOLE.fullmatch(text) is not None
+    return is_long and decimal.Decimal(text) != decimal.Decimal(value)
 
 
 def number(text: str) -> float | None:
@@ -83,7 +98,7 @@ def is_missing(text: str) -> bool:
 
 
 def looks_like_a_number(text: str) -> bool:
-    """Tell whether a text that is no number is one to the eye: `1,5`, `$20`, `7 %`."""
+    """Tell whether a text is a number to the eye alone: `1,5`, `$20`, `2 000`."""
     return number(text) is None and _NEARLY.fullmatch(text) is not None
 
 

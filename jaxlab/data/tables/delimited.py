@@ -79,6 +79,13 @@ def read_delimited(path: pathlib.Path) -> Delimited:
             f"table {path}, line {reader.line_num}: cannot be read: {error}; close "
             "each quote, and write a quote within quotes twice"
         ) from None
+    semicolons = {sum(cell.count(";") for cell in row) for row in rows}
+    if separator == "," and len(semicolons) == 1 and semicolons != {0}:
+        raise InputError(
+            f"table {path} has as many semicolons in each line, which seem to separate "
+            "its cells; write it with commas between cells and a point in numbers, as "
+            "1.5"
+        )
     return _with_header(path, rows, lines)
 
 

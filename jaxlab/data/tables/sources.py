@@ -31,6 +31,7 @@ class LoadedTable:
         features: `(n, j)`.
         names: Of the features.
         categories: Of the features.
+        is_rounded: Whether a feature had whole numbers that float64 does not hold.
         target: Of the n rows.
         parts: The rows to train on and, where they come from files of their own, those
             to choose by and to test on, in the order `train`, `valid`, `test`: for each
@@ -40,6 +41,7 @@ class LoadedTable:
     features: np.ndarray
     names: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
+    is_rounded: tuple[bool, ...]
     target: Column
     parts: Mapping[str, tuple[str, Sequence[int]]]
 
@@ -138,6 +140,7 @@ def _delimited(paths: dict[str, pathlib.Path], target: str) -> LoadedTable:
         np.column_stack([column.values for column in columns.values()]),
         tuple(columns),
         tuple(column.categories for column in columns.values()),
+        tuple(column.is_rounded for column in columns.values()),
         goal,
         {
             split: (f"{file.path}, lines", file.lines)
@@ -176,13 +179,14 @@ def _npz(path: pathlib.Path) -> LoadedTable:
     parts = [(arrays[f"x{end}"], arrays[f"y{end}"]) for end in splits.values()]
     for x, y in parts:
         _check_arrays(path, x, y, parts[0][0].shape)
-    features = np.concatenate([x for x, _ in parts])
-    if features.dtype != np.float32:
-        features = features.astype(np.float64)
+    given = np.concatenate([x for x, _ in parts])
+    features = given.astype(np.float32 if given.dtype == np.float32 else np.float64)
+    is_whole = given.dtype.kind in "iu"
     goal = np.concatenate([y.reshape(-1) for _, y in parts])
     width = features.shape[1]
-    names = tuple(map(str, arrays.get("feature_names", _numbered(width))))
-    if len(names) != width or len(set(names)) != width:
+    named = np.atleast_1d(arrays.get("feature_names", _numbered(width)))
+    names = tuple(map(str, named))
+    if named.shape != (width,) or len(set(names)) != width:
         raise InputError(
             f"table {path} has {width} features and feature_names {listed(names)}; "
             "each feature needs a name of its own"
@@ -191,9 +195,10 @@ def _npz(path: pathlib.Path) -> LoadedTable:
         features,
         names,
         ((),) * width,
+        tuple(is_whole and _is_rounded(given[:, j]) for j in range(width)),
         typed_column("y", list(map(str, goal.tolist()))),
         {
-            split: (f"{path} (y{end}), rows", range(len(arrays[f"y{end}"])))
+            split: (f"{path} (y{end}), rows", range(arrays[f"y{end}"].size))
             for split, end in splits.items()
         },
     )
@@ -219,6 +224,11 @@ def _check_arrays(
         )
 
 
+def _is_rounded(whole: np.ndarray) -> bool:
+    values = whole.tolist()  # Python compares whole numbers and floats exactly
+    return any(abs(value) > 2**53 and value != float(value) for value in values)
+
+
 def _numbered(width: int) -> list[str]:
     return [f"column_{i}" for i in range(width)]
 
@@ -234,4 +244,5 @@ def _embedded(name: str) -> LoadedTable:
     texts = () if name == "digits" else tuple(map(str, classes))
     goal = Column("target", data.target.astype(np.float64), texts)
     parts = {"train": (f"{name}, rows", range(len(data.target)))}
-    return LoadedTable(data.data, names, ((),) * len(names), goal, parts)
+    numeric, exact = ((),) * len(names), (False,) * len(names)
+    return LoadedTable(data.data, names, numeric, exact, goal, parts)

@@ -38,6 +38,9 @@ def rows(cells, target="uv"):
         (['"1,200"', '"1,300"', "3", "4"], "lines 2: '1,200' in column 'x'"),
         (["1", "20%", "3", "4"], "lines 3: '20%' in column 'x'"),
         (["$1", "$2", "", "$4.50"], "lines 2: '$1' in column 'x'"),
+        ([*range(2, 41), "n.a."], "lines 41: 'n.a.' among the numbers of column 'x'"),
+        ([*range(2, 31), *["none"] * 9], "lines 31, 32, 33, 34, 35, 36, 37, 38, 39: '"),
+        ([2**53, 2**53 + 1, 7], "lines 2, 3: 'x' has whole numbers beyond 2^53"),
     ],
 )
 def test_a_feature_that_would_be_taken_for_another_is_refused(folder, cells, error):
@@ -55,6 +58,7 @@ def test_dropped_columns_may_hold_anything(folder):
     ("cells", "categories", "values"),
     [
         (["0", "1", "3+", "1"], ("0", "1", "3+"), [0, 1, 2, 1]),
+        (["1", "2", "3", "crew"], ("1", "2", "3", "crew"), [0, 1, 2, 3]),
         (["1", "1.0", "a", "1"], ("1", "1.0", "a"), [0, 1, 2, 0]),
         (["", "NA", "", ""], (), [np.nan] * 4),
         (["TRUE", "false", "", "1"], (), [1, 0, np.nan, 1]),
@@ -80,6 +84,11 @@ def test_odd_columns_are_what_they_are(folder, cells, categories, values):
             "lines 2, 4, 6, 8, 10: '1,5' in column 'y' is no number as it",
         ),
         (
+            [*map(str, range(20)), "n.a."],
+            {},
+            "lines 22: 'n.a.' among the numbers of column 'y'",
+        ),
+        (
             ["9007199254740993", "9007199254740992", "3"],
             {},
             "lines 2, 3, 5, 6, 8, 9: the target 'y' has classes that are numbers beyon",
@@ -88,7 +97,7 @@ def test_odd_columns_are_what_they_are(folder, cells, categories, values):
     ],
 )
 def test_a_target_that_cannot_be_told_apart_is_refused(folder, target, options, error):
-    lines = [f'{i},"{target[i % len(target)]}"' for i in range(9)]
+    lines = [f'{i},"{target[i % len(target)]}"' for i in range(max(9, len(target)))]
     assert error in message(folder, "\n".join(["x,y", *lines]), **options)
 
 

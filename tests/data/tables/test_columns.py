@@ -49,7 +49,7 @@ def test_a_long_list_is_cut():
 
 
 @pytest.mark.parametrize(
-    "text", ["1,5", "1,234.5", "$20", "7%", "-7.5 %", "3 €", "1;2"]
+    "text", ["1,5", "1,234.5", "$20", "7%", "-7.5 %", "3 €", "1;2", "2 000", "2 000,5"]
 )
 def test_numbers_with_commas_and_signs_look_like_numbers(text):
     assert looks_like_a_number(text)
@@ -60,6 +60,20 @@ def test_numbers_with_commas_and_signs_look_like_numbers(text):
 )
 def test_numbers_and_names_do_not_look_like_numbers(text):
     assert not looks_like_a_number(text)
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_rounded"),
+    [
+        (["9007199254740993"], True),
+        (["-9007199254740993", "1"], True),
+        (["9007199254740992", "9223372036854775808"], False),
+        (["0.1234567890123456789", "1e300", "nan"], False),
+        (["9007199254740993", "a"], False),
+    ],
+)
+def test_whole_numbers_that_float64_rounds_are_told(cells, is_rounded):
+    assert typed_column("a", cells).is_rounded == is_rounded
 
 
 @pytest.mark.peer

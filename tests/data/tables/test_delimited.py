@@ -70,6 +70,8 @@ def test_first_lines_of_numbers_and_holes_are_rows_and_of_years_are_names(tmp_pa
         ("a,b\n1,2\n\n3\n", "line 4: 1 cells, but the first line has 2"),
         ('a,b\n"1\n2",3\n4,5,6\n', "line 4: 3 cells"),
         ("a;b\n1,5;2\n", "has one column, 'a;b'; its first line has semicolons"),
+        ("a, b;c\n1,5;2\n1,7;3\n", "as many semicolons in each line"),
+        ("0,5;0,7\n1,5;2,5\n", "as many semicolons in each line"),
         ("a\tb\n1\t2\n", "its first line has tabs; write it with commas"),
         ("a,b,a\n1,2,3\n", "a column 'a' twice"),
         ('a,b\n1,"2\n3,4\n', "line 3: cannot be read: unexpected end"),

@@ -371,6 +371,10 @@ def test_an_npz_file_is_split_or_brings_its_held_out_rows(rng):
         ({"y": np.array([0, 1, np.nan, 1])}, r"\(y\), rows 2: the target"),
         ({"feature_names": ["a"]}, "2 features and feature_names a"),
         ({"feature_names": ["a", "a"]}, "a name of its own"),
+        ({"feature_names": "a"}, "2 features and feature_names a"),
+        ({"feature_names": [["a"], ["b"]]}, "a name of its own"),
+        ({"x": np.full((4, 2), 2**53 + 1)}, "'column_0' has whole numbers beyond"),
+        ({"x": np.zeros((1, 2)), "y": np.array(1)}, "1 different values"),
     ],
 )
 def test_an_npz_file_of_other_arrays_is_an_error(changes, error):
