@@ -33,7 +33,6 @@ _UNREADABLE = (
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
 )
 
 
