@@ -260,7 +260,7 @@ def counted(items: Iterable[T], total: int, what: str) -> Iterator[T]:
 
     Args:
         items: What takes long.
-        total: Their number.
+        total: Number of the items.
         what: What is done with them, such as `reading images`.
     """
     is_live = sys.stderr.isatty()

@@ -1,6 +1,7 @@
 """Small questions about pytrees of arrays."""
 
 import hashlib
+import json
 import math
 from typing import Any
 
@@ -13,6 +14,7 @@ from jaxlab.core.typing import Array, Bool, PyTree
 __all__ = [
     "all_finite",
     "fingerprint",
+    "fingerprint_json",
     "fingerprint_text",
     "flat_paths",
     "num_elements",
@@ -57,6 +59,11 @@ def fingerprint(tree: PyTree) -> str:
         digest.update(f"{path} {array.shape} {array.dtype}\0".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
+
+
+def fingerprint_json(data: Any) -> str:
+    """Name JSON data in 16 characters, in whatever order their fields are."""
+    return fingerprint_text(json.dumps(data, sort_keys=True))
 
 
 def fingerprint_text(text: str) -> str:

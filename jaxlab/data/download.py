@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 
 from jaxlab.core.errors import local_path
+from jaxlab.core.files.replaced import replaced
 
 __all__ = ["data_folder", "download"]
 
@@ -33,9 +34,9 @@ def download(url: str, path: pathlib.Path) -> pathlib.Path:
         return path
     _check_reachable(url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with (
+            replaced(path, f"{path.name}.{os.getpid()}.part") as part,
             urllib.request.urlopen(url, timeout=_SECONDS_WITHOUT_BYTES) as response,
             part.open("wb") as file,
         ):
@@ -43,15 +44,10 @@ def download(url: str, path: pathlib.Path) -> pathlib.Path:
             while block := response.read(2**20):
                 file.write(block)
                 _show(path.name, file.tell(), total)
-        if total and part.stat().st_size != total:
-            raise OSError(
-                f"{url} broke off after {part.stat().st_size} of {total} bytes"
-            )
-        part.replace(path)
+            if total and file.tell() != total:
+                raise OSError(f"{url} broke off after {file.tell()} of {total} bytes")
     except http.client.HTTPException as error:
         raise OSError(f"{url} broke off: {error!r}") from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

@@ -16,7 +16,7 @@ from flax import linen as nn
 from jaxlab.core.compilation import cache_folder
 from jaxlab.core.errors import InputError
 from jaxlab.core.model import Model, from_linen
-from jaxlab.core.pytree import all_finite, fingerprint_text
+from jaxlab.core.pytree import all_finite, fingerprint_json
 from jaxlab.core.recorded import Recorded
 from jaxlab.core.typing import Array, Batch, ModelState, Params
 from jaxlab.data.batches import training_batches
@@ -105,7 +105,7 @@ class _Config:
     def name(self) -> str:
         """The data's fingerprint, and that of the rest."""
         fields = {**dataclasses.asdict(self), "run": None}
-        return f"{self.data}-{fingerprint_text(json.dumps(fields, sort_keys=True))}"
+        return f"{self.data}-{fingerprint_json(fields)}"
 
 
 def train_classifier(

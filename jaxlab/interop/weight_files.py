@@ -11,6 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from jaxlab.core.errors import InputError, WriteError
+from jaxlab.core.files.npz import read_npz
+from jaxlab.core.files.replaced import replaced
 from jaxlab.interop.hf_config import read_json
 from jaxlab.interop.safetensors_files import read_safetensors, to_safetensors
 from jaxlab.interop.torch_files import read_torch
@@ -139,9 +141,8 @@ def write_folder(
     try:
         path.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            part = path / f"{name}.part"
-            part.write_bytes(content)
-            part.replace(path / name)
+            with replaced(path / name) as part:
+                part.write_bytes(content)
     except OSError as error:
         raise WriteError(
             f"weights cannot be written to {path} ({error.strerror or error}); make "
@@ -184,7 +185,7 @@ def _read_file(path: Path) -> dict[str, np.ndarray]:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
-    except Exception as error:  # of many kinds
-        raise InputError(f"{path} cannot be read as npz ({error})") from None
+        return read_npz(path)
+    except InputError as error:
+        reason = error.__cause__
+        raise InputError(f"{path} cannot be read as npz ({reason})") from None

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxlab.core.distributed import is_main_process
+from jaxlab.core.files.npz import read_npz
+from jaxlab.core.files.replaced import replaced
 from jaxlab.plots.figure import new_figure, picture, save_figure
 from jaxlab.plots.lettering import shown
 
@@ -48,7 +50,6 @@ def places_in_plane(extent: float, side: int) -> np.ndarray:
 
 
 @picture
-@picture
 def keep_stage(folder: pathlib.Path, stage: Stage) -> pathlib.Path:
     """Keep a moment to draw it later, on one process.
 
@@ -59,19 +60,15 @@ def keep_stage(folder: pathlib.Path, stage: Stage) -> pathlib.Path:
     if not is_main_process():
         return path
     folder.mkdir(exist_ok=True)
-    part = path.with_suffix(".part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, samples=stage.samples, scores=stage.scores)
-        return part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replaced(path) as part, part.open("wb") as file:
+        np.savez(file, samples=stage.samples, scores=stage.scores)
+    return path
 
 
 def read_stages(folder: pathlib.Path) -> list[Stage]:
     """Read the moments that were kept in a folder, in order."""
     steps = sorted((int(file.stem), file) for file in folder.glob("*.npz"))
-    return [Stage(step, **np.load(file)) for step, file in steps]
+    return [Stage(step, **read_npz(file)) for step, file in steps]
 
 
 @picture
@@ -81,7 +78,7 @@ def stage_panels(
     """Draw some moments side by side, closer to each other at first.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         real: Points of the data (n, 2).
         stages: In order of their steps.
         extent: Of the picture and of `places_in_plane`.
@@ -150,13 +147,10 @@ def animation(
         frames.append(Image.fromarray(pixels).quantize(128))
     times = [int(1000 * _FRAME_SECONDS)] * (len(frames) - 1)
     times.append(int(1000 * _LAST_SECONDS))
-    part = path.with_suffix(".part.gif")
     first, *rest = frames
-    try:
+    with replaced(path, f"{path.stem}.part.gif") as part:  # Pillow reads the ending
         first.save(part, save_all=True, append_images=rest, duration=times, loop=0)
-        return part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    return path
 
 
 def _panels(real: np.ndarray, stages: Mapping[str, Stage], extent: float) -> Any:

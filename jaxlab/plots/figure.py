@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from jaxlab.core.distributed import is_main_process
+from jaxlab.core.files.replaced import replaced
 from jaxlab.plots.lettering import font_families
 
 __all__ = ["new_figure", "picture", "save_figure"]
@@ -65,9 +66,6 @@ def save_figure(figure: Any, path: pathlib.Path) -> pathlib.Path:
     """Write a figure at once, on one process."""
     if not is_main_process():
         return path
-    part = path.with_suffix(".part.png")
-    try:
+    with replaced(path, f"{path.stem}.part.png") as part:  # its ending is the format
         figure.savefig(part, dpi=_DOTS_PER_INCH)
-        return part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)  # half of one, where the disk is full
+    return path

@@ -65,6 +65,8 @@ class Checkpoints:
         self._frozen = self._folder.with_name(FROZEN)
         self._saving = 0
         self.damage = [] if read_only else set_aside_damaged(self._folder)
+        # Found whole just now: the next reading need not look again.
+        self._found_whole = set() if read_only else set(saved_steps(self._folder))
         try:
             self._manager = self._open_manager(read_only)
         except ValueError as error:  # of a damaged score, or Orbax's own notes
@@ -202,7 +204,10 @@ class Checkpoints:
                 f"no checkpoint of step {step} in {self._folder}; "
                 f"saved steps: {self.all_steps() or 'none'}"
             )
-        check_whole(self._folder / str(step))
+        if step in self._found_whole:
+            self._found_whole.discard(step)  # later readings look again
+        else:
+            check_whole(self._folder / str(step))
         abstract, frozen = _split(jax.tree.map(_abstract, state))
         saved = dict(self._manager.item_metadata(step)[STATE] or {})
         self._check_shapes(saved, abstract, f"step {step} in {self._folder}")

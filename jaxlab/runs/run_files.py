@@ -1,6 +1,5 @@
 """The small files of a run folder: configuration, network, rows of metrics."""
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from jaxlab.core.errors import InputError, WriteError
-from jaxlab.core.pytree import fingerprint_text
+from jaxlab.core.files.replaced import replaced
+from jaxlab.core.pytree import fingerprint_json
 
 __all__ = [
     "FORMAT",
@@ -97,12 +97,8 @@ def _field(file: pathlib.Path, found: dict[str, Any], name: str) -> Any:
 
 
 def _check_unchanged(file: pathlib.Path, found: dict[str, Any]) -> None:
-    if found.pop("checksum", None) != _checksum(found):
+    if found.pop("checksum", None) != fingerprint_json(found):
         raise _damaged(file, "it is not what was written")
-
-
-def _checksum(fields: Mapping[str, Any]) -> str:
-    return fingerprint_text(json.dumps(fields, sort_keys=True))
 
 
 def _damaged(file: pathlib.Path, why: str) -> InputError:
@@ -204,16 +200,13 @@ def write_bytes(file: pathlib.Path, content: bytes) -> None:
     Raises:
         WriteError: If it cannot be written, on a full disk say; the old one is whole.
     """
-    part = file.with_suffix(file.suffix + ".part")
     try:
-        with part.open("wb") as stream:
+        # The name of the part is one that a new folder may hold after a kill.
+        with replaced(file, f"{file.name}.part") as part, part.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())  # else a power cut may leave an empty file
-        part.replace(file)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise not_written(file, error) from None
 
 
@@ -234,7 +227,7 @@ def write_arrays(file: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def write_fields(file: pathlib.Path, fields: Mapping[str, Any]) -> None:
     """Replace a file by JSON fields and their checksum, see `write_bytes`."""
-    write_json(file, {**fields, "checksum": _checksum(fields)})
+    write_json(file, {**fields, "checksum": fingerprint_json(dict(fields))})
 
 
 def write_json(file: pathlib.Path, data: Any) -> None:

@@ -1,4 +1,4 @@
-"""Image sets that need no network: digits, npz files, folders of images."""
+"""Image sets that need no network: digits and npz files."""
 
 import gzip
 import importlib.util
@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from jaxlab.core.errors import InputError
-from jaxlab.data.array_files import read_npz
+from jaxlab.core.files.npz import read_npz
 from jaxlab.data.images.image_set import ArraySource, ImageSplits
 from jaxlab.data.images.splits import SPLIT_NAMES
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlab.core.errors import InputError, local_path, meant
+from jaxlab.core.files.npz import read_npz
 from jaxlab.core.typing import Array, Float, Key
-from jaxlab.data.array_files import read_npz
 from jaxlab.data.points.toy import TOY_DATA
 
 __all__ = ["GAUSSIANS", "SAMPLERS", "Gaussian", "TwoSamples", "find_two_samples"]

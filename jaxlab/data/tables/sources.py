@@ -164,7 +164,7 @@ def _target_name(path: pathlib.Path, names: tuple[str, ...], target: str) -> str
 
 
 def _npz(path: pathlib.Path) -> LoadedTable:
-    from jaxlab.data.array_files import read_npz
+    from jaxlab.core.files.npz import read_npz
 
     arrays = read_npz(path)
     splits = {"train": ""} if "x" in arrays else {s: f"_{s}" for s in _SPLITS}

@@ -6,18 +6,18 @@ The first four ids of every vocabulary are special: padding, begin, end, unknown
 import collections
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 import pathlib
 import re
-import tempfile
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
 from jaxlab.core.errors import InputError, check_choice
+from jaxlab.core.files.replaced import replaced
+from jaxlab.core.pytree import fingerprint_json
 from jaxlab.data.text.byte_pairs import byte_level, train_byte_pairs
 from jaxlab.data.text.words import Normalization, normalize, split_words
 
@@ -126,16 +126,11 @@ class Vocabulary:
         """Write one JSON file; it is there whole or not at all."""
         path = pathlib.Path(path)
         fields = dataclasses.asdict(self)
-        content = {"format": _FORMAT, "checksum": _checksum(fields), **fields}
+        checksum = fingerprint_json(fields)
+        content = {"format": _FORMAT, "checksum": checksum, **fields}
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(content, file, ensure_ascii=False)
-            os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
+        with replaced(path) as part, part.open("w", encoding="utf-8") as file:
+            json.dump(content, file, ensure_ascii=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Vocabulary":
@@ -280,11 +275,6 @@ def _most_frequent(
     return tuple(ranked[: size - _FIRST] if size else ranked)
 
 
-def _checksum(fields: dict[str, Any]) -> str:
-    text = json.dumps(fields, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _current(content: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a file of either format, or raise ValueError."""
     content = dict(content)
@@ -296,7 +286,7 @@ def _current(content: dict[str, Any]) -> dict[str, Any]:
         return {**content, "normalization": "none", "cuts_marks": is_words}
     if found != _FORMAT:
         raise ValueError(f"format {str(found)[:40]!r}")
-    if content.pop("checksum", None) != _checksum(content):
+    if content.pop("checksum", None) != fingerprint_json(content):
         raise ValueError("its checksum is that of another content")
     return content
 

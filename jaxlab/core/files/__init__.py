@@ -1,0 +1,1 @@
+"""Files that are whole or not there: `replaced` writes them, `npz` reads arrays."""
