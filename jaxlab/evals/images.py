@@ -154,7 +154,8 @@ class ImageReport:
         """Draw `real.png`, held-out images, and `distance.png`, the critic's estimate.
 
         Args:
-            folder: Of the run, whose metrics hold the estimates and exact distances.
+            folder: Folder of the run, whose metrics hold the estimates and the exact
+                distances.
         """
         image_grid(folder / "real.png", self._held_out[:_SHOWN], columns=10)
         estimate_curves(folder / "distance.png", read_metrics(folder))

@@ -51,7 +51,7 @@ def check_types(
         config: The complete configuration.
         defaults: Shows the type of each entry: a number of things is at least 1, a rate
             at least 0; an entry that is None may be a number of things, or a table.
-        name: Of the configuration, for the message.
+        name: Name of the configuration, for the message.
         num_weights: Weights that there are: no deep network has more layers than these.
 
     Raises:

@@ -16,7 +16,7 @@ from jaxlab.interop.weight_files import Source, existing, file_in, read_weights
 from jaxlab.nn.stack import stack_blocks, unstack_blocks
 
 __all__ = [
-    "check_fields",
+    "check_offered",
     "fill",
     "fill_language_model",
     "looped",
@@ -62,7 +62,7 @@ def read_source(
     return weights, whole
 
 
-def check_fields(
+def check_offered(
     network: nn.Module, theirs: str, offered: Mapping[str, Sequence[Any]]
 ) -> None:
     """Refuse to give the weights of a network that the other library does not have.

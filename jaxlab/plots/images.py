@@ -106,7 +106,7 @@ def sample_grid(folder: pathlib.Path, images: np.ndarray, step: int) -> pathlib.
     """Draw what a generator makes after some updates; see `image_grid`.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         images: As `image_grid` draws them.
         step: Updates so far.
 

@@ -24,7 +24,7 @@ def attention_maps(
     """Draw how strongly each token of the output (row) looks at the input (columns).
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         weights: `(n, t, m)`: by example, each row adding up to 1.
         sources: Pieces of text by example, at most m.
         targets: Pieces of text by example, at most t.
@@ -67,7 +67,7 @@ def gradient_by_lag(
     Relative to the last input: vectors of tokens have another scale in each model.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         norms: By model, the mean norm of the derivative by the lag in tokens, from 0.
 
     Returns:

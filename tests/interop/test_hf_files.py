@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxlab.core.errors import InputError, WriteError
 from jaxlab.interop.hf_config import check_config
 from jaxlab.interop.hf_files import (
-    check_fields,
+    check_offered,
     looped,
     merge_tied,
     num_rows,
@@ -88,9 +88,9 @@ def test_what_is_not_offered_is_named_with_what_is():
     with pytest.raises(InputError, match=r"act 'tanh' .* Network has 'relu', 'gelu'$"):
         check_config({"act": "tanh", "depth": 1}, "Network", offered)
     dense = nn.Dense(3)
-    check_fields(dense, "layer", {"use_bias": [True, False]})
+    check_offered(dense, "layer", {"use_bias": [True, False]})
     with pytest.raises(InputError, match=r"no layer with features=3; it has 4$"):
-        check_fields(dense, "layer", {"features": [4]})
+        check_offered(dense, "layer", {"features": [4]})
 
 
 def test_rows_of_a_weight_that_is_not_there_are_none():

@@ -26,7 +26,7 @@ class FolderSource:
     """Image files, decoded when they are asked for.
 
     Attributes:
-        paths: Of the files.
+        paths: Paths of the image files.
         label: int32, one a file.
         size: As for `find_images`.
         shape: Rows, columns and channels of every image.

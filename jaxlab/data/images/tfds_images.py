@@ -54,7 +54,7 @@ class TfdsSource:
         labels = np.empty(len(index), np.int32)
         done = 0
         parts = np.array_split(index, max(-(-len(index) // _READ_AT_ONCE), 1))
-        for part in counted(parts, len(parts), "reading thousands of images"):
+        for part in counted(parts, len(parts), "reading images, in thousands"):
             for row, record in zip(part, self._read(part), strict=True):
                 images[done], labels[done] = self._decoded(int(row), record)
                 done += 1

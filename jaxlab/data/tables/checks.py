@@ -77,7 +77,7 @@ def check_classes(
         loaded: The table.
         codes: Class of each row.
         train: The rows that are trained on.
-        names: Of the classes.
+        names: Names of the classes.
     """
     known = np.unique(codes[train])
     if len(known) < 2:

@@ -22,7 +22,7 @@ class Delimited:
 
     Attributes:
         path: Where it lies.
-        names: Of the columns.
+        names: Names of the columns.
         rows: Cells by row, each row as long as `names`.
         lines: The line of the file, counted from 1, that each row ends in.
     """

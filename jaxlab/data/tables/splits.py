@@ -40,14 +40,14 @@ def split_rows(
     """Give the numbers of the rows of `train`, `valid` and `test`, each in order.
 
     Args:
-        name: Of the table, for errors.
+        name: Name of the table, for errors.
         sizes: Rows of each file, by what they are; at least those of `train`.
-        target: Of all rows, those of one file after the other.
+        target: Target of all rows, those of one file after the other.
         stratify: Draw of each class in proportion, and leave one row of it.
         test_rate: Share of the training rows to draw, unless there is a `test`.
         valid_rate: Share of those left to draw, unless there is a `valid`; 0: none is
             held out, and the rows of a `valid` are trained on.
-        seed: Of the rows drawn.
+        seed: Seed of the draw.
 
     Raises:
         InputError: If there are too few rows.

@@ -66,7 +66,7 @@ def encode_pairs(
         kind: See `train_vocabulary`, as `size` and `lowercase`.
         size: Tokens at most.
         lowercase: Lower-case all texts first.
-        normalization: Of all texts then.
+        normalization: Unicode form that all texts are brought to then.
         max_len: See `bucket_pairs`, as the other numbers.
         batch_size: Training pairs of a batch, on average; to validate and test, 256 and
             128.

@@ -73,8 +73,8 @@ def to_taming_critic(
 
     Args:
         critic: The critic, with batch normalisation.
-        params: Its parameters.
-        model_state: Its running statistics.
+        params: The network's parameters.
+        model_state: The network's running statistics.
 
     Raises:
         InputError: If there is no such critic there.

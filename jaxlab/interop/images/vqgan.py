@@ -122,7 +122,7 @@ def to_taming_vqgan(
 
     Args:
         network: The network: 32 groups, and codes that are nearest by distance.
-        params: Its parameters.
+        params: The network's parameters.
         model_state: What its codebook has read from data, if it has.
 
     Raises:
@@ -143,7 +143,7 @@ def to_diffusers_vqgan(
 
     Args:
         network: The network: codes that are nearest by distance.
-        params: Its parameters.
+        params: The network's parameters.
         model_state: What its codebook has read from data, if it has.
 
     Raises:
@@ -165,7 +165,7 @@ def save_diffusers_vqgan(
     Args:
         folder: Made if it is not there.
         network: See `to_diffusers_vqgan`.
-        params: Its parameters.
+        params: The network's parameters.
         model_state: What its codebook has read from data, if it has.
         image_size: Rows of the images trained with, a note for pipelines.
 

@@ -34,7 +34,7 @@ class Layout:
     """Names of one library; `{}` stands for a number.
 
     Attributes:
-        library: Its name.
+        library: Name of the library.
         down: A level of the encoder.
         up: A level of the decoder.
         is_upside_down: Whether levels of the decoder are counted from the smallest.
@@ -165,8 +165,8 @@ def read_sizes(
 
     Args:
         weights: Arrays by key.
-        layout: Their library.
-        num_groups: Of the normalisations, which no shape tells.
+        layout: Names of the library that the weights are of.
+        num_groups: Groups of the normalisations, which no shape tells.
 
     Returns:
         The sizes, the number of codes, and the channels of images.

@@ -9,7 +9,7 @@ import numpy as np
 from jaxlab.core.typing import Params
 from jaxlab.interop.hf_config import ACTIVATIONS, check_config
 from jaxlab.interop.hf_files import (
-    check_fields,
+    check_offered,
     fill,
     looped,
     new_head,
@@ -154,7 +154,7 @@ def to_hf_bert(network: TransformerEncoder, params: Params) -> dict[str, np.ndar
     if network.num_classes:  # of sequences behind the pooler, of tokens without it
         sizes = {"token": [network.width], "none": [0]}
         offered["representation_size"] = sizes.get(network.pool, [])
-    check_fields(network, "BERT", offered)
+    check_offered(network, "BERT", offered)
     prefix = "bert." if network.num_classes else ""
     return to_weights(looped(network, params, "encoder"), _rules(prefix))
 

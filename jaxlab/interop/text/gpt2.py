@@ -8,7 +8,7 @@ import numpy as np
 from jaxlab.core.typing import Params
 from jaxlab.interop.hf_config import ACTIVATIONS, check_config
 from jaxlab.interop.hf_files import (
-    check_fields,
+    check_offered,
     fill_language_model,
     looped,
     read_source,
@@ -115,7 +115,7 @@ def to_hf_gpt2(network: TransformerLM, params: Params) -> dict[str, np.ndarray]:
         "num_kv_heads": [0, network.num_heads],
         "act": ["gelu", "gelu_tanh", "relu", "silu"],
     }
-    check_fields(network, "GPT-2", offered)
+    check_offered(network, "GPT-2", offered)
     weights = to_weights(looped(network, params, "decoder"), _rules(_PREFIX))
     return {_HEAD: weights[_PREFIX + _TABLE], **_turned(weights)}
 

@@ -9,7 +9,7 @@ from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
 from jaxlab.interop.hf_config import check_config
 from jaxlab.interop.hf_files import (
-    check_fields,
+    check_offered,
     fill_language_model,
     looped,
     read_source,
@@ -113,7 +113,7 @@ def to_hf_llama(network: TransformerLM, params: Params) -> dict[str, np.ndarray]
         "positions": ["rotary"],
         "act": sorted(set(_GATED.values())),
     }
-    check_fields(network, "Llama", offered)
+    check_offered(network, "Llama", offered)
     weights = to_weights(looped(network, params, "decoder"), _rules(_PREFIX))
     return {_HEAD: weights[_PREFIX + _TABLE], **weights}
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Params
 from jaxlab.interop.hf_config import ACTIVATIONS, check_config
-from jaxlab.interop.hf_files import check_fields, fill, looped, merge_tied, read_source
+from jaxlab.interop.hf_files import check_offered, fill, looped, merge_tied, read_source
 from jaxlab.interop.key_table import (
     LINEAR,
     LINEAR_JOIN,
@@ -141,7 +141,7 @@ def to_hf_marian(network: Transformer, params: Params) -> dict[str, np.ndarray]:
         "num_kv_heads": [0, network.num_heads],
         "act": ["gelu", "gelu_tanh", "relu", "silu"],
     }
-    check_fields(network, "Marian", offered)
+    check_offered(network, "Marian", offered)
     weights = to_weights(looped(network, params, *_STACKS), _rules(network))
     if network.target_vocab_size:
         weights[_HEAD] = weights[_EMBED["decoder"]]

@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from jaxlab.core.errors import InputError
 from jaxlab.core.typing import Array, Bool, Float, Params
-from jaxlab.interop.hf_files import check_fields, looped, num_rows
+from jaxlab.interop.hf_files import check_offered, looped, num_rows
 from jaxlab.interop.key_table import (
     FLAT,
     LINEAR,
@@ -196,7 +196,7 @@ def to_torch_transformer(
             "rotary": [0],
             "act": ["relu", "gelu", "gelu_tanh", "silu"],
         }
-        check_fields(fields, "layer of torch", offered)
+        check_offered(fields, "layer of torch", offered)
         params = looped(stack, params, name)
     return to_weights(params, _rules(network))
 

@@ -23,7 +23,7 @@ class CodeAutoencoder(nn.Module, kw_only=True):
 
     Attributes:
         quantizer: See `jaxlab.nn.quantizers`; of as many channels as `encode` gives.
-        channels: Of the images.
+        channels: Channels of the images.
         dtype: Of the computation; parameters, latents, codes and images are float32.
     """
 

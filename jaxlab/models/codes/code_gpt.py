@@ -116,7 +116,7 @@ def code_losses(
     """Return the cross-entropy of each code, in nats, and of nothing before the codes.
 
     Args:
-        logits: Of a `CodeGPT` that read `join(codes[:, :-1], ...)`.
+        logits: Logits of a `CodeGPT` that read `join(codes[:, :-1], ...)`.
         codes: All codes of the pictures.
     """
     return token_cross_entropy(logits[:, -codes.shape[1] :], codes)

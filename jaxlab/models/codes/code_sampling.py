@@ -40,7 +40,7 @@ def sample_codes(
 
     Args:
         network: The prior.
-        params: Its parameters.
+        params: The network's parameters.
         labels: Classes, or `network.num_classes` for none.
         given: The first codes of each picture (its upper half, say), which stay.
         hints: Codes of a second run, if the network takes them.
@@ -128,7 +128,7 @@ def sample_by_windows(
 
     Args:
         network: The prior.
-        params: Its parameters.
+        params: The network's parameters.
         labels: As for `sample_codes`.
         given: As for `sample_codes`, row after row of the large picture.
         hints: Codes of a second run, one for each code of the large picture; they move

@@ -85,7 +85,7 @@ def guide(logits: Float[Array, "b2 ..."], scale: float) -> Float[Array, "b ..."]
     """Mix logits by classifier-free guidance, `none + scale (class - none)`.
 
     Args:
-        logits: Of all rows with their classes, then of all rows with no class.
+        logits: Logits of all rows with their classes, then of all rows with no class.
         scale: 1 is the class alone, 0 no class, above 1 the class counts more.
     """
     cond, uncond = jnp.split(logits, 2)

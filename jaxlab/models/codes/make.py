@@ -40,11 +40,11 @@ class Preset(NamedTuple):
     """Sizes that go together.
 
     Attributes:
-        sizes: Of the autoencoder.
-        num_codes: Of its quantiser.
+        sizes: Sizes of the autoencoder.
+        num_codes: Codes of the quantiser.
         critic_width: Channels of the critic's first layer.
         critic_layers: Layers of stride 2 of the critic.
-        critic_norm: Its normalisation.
+        critic_norm: Normalisation of the critic.
     """
 
     sizes: VQGANSizes
@@ -90,11 +90,11 @@ def make_vqvae(
     """Make a `VQVAE`; the defaults are the sizes of DeepMind's example.
 
     Args:
-        channels: Of the images.
+        channels: Channels of the images.
         width: Channels inside.
         num_blocks: Residual blocks of the encoder, and of the decoder.
         block_width: Channels inside a block.
-        quantizer: Its name, see `make_quantizer`.
+        quantizer: Name of the quantiser, see `make_quantizer`.
         num_codes: Codes.
         code_dim: Channels of codes.
         quantizer_options: Other fields of the quantiser, such as `beta`.
@@ -137,13 +137,13 @@ def make_vqgan(
 
     Args:
         preset: One of the table above.
-        channels: Of the images.
+        channels: Channels of the images.
         widths: See `VQGANSizes`.
         num_blocks: See `VQGANSizes`.
         attention: See `VQGANSizes`.
         latent_dim: See `VQGANSizes`.
         num_groups: See `VQGANSizes`.
-        quantizer: Its name, see `make_quantizer`; the paper's is vq.
+        quantizer: Name of the quantiser, see `make_quantizer`; the paper's is vq.
         num_codes: Codes.
         code_dim: Channels of codes.
         quantizer_options: Other fields of the quantiser, such as `beta`.
@@ -194,7 +194,7 @@ def make_patch_gan(
         preset: One of the table above.
         width: Channels of the first layer.
         num_layers: Layers of stride 2; each halves images that must not vanish.
-        norm: Of the layers between the first and the last.
+        norm: Normalisation of the layers between the first and the last.
         spectral: Spectral normalisation of all layers, beside that.
         dtype: Of the computation.
 

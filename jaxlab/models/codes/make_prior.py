@@ -31,7 +31,7 @@ def make_code_gpt(
         num_codes: Codes of the codebook.
         num_classes: Classes; 0: none.
         length: Codes of a picture.
-        width: Of the residual stream.
+        width: Channels of the residual stream.
         depth: Blocks.
         num_heads: Attention heads.
         dropout_rate: Share of units dropped while training, in [0, 1).
@@ -77,7 +77,7 @@ def make_maskgit(
         num_codes: Codes of the codebook.
         num_classes: Classes; 0: none.
         length: Codes of a picture.
-        width: Of the residual stream.
+        width: Channels of the residual stream.
         depth: Blocks.
         num_heads: Attention heads.
         dropout_rate: Share of units dropped while training, in [0, 1).

@@ -77,7 +77,7 @@ class MaskGIT(TransformerSizes, kw_only=True):
         """Give logits of each code.
 
         Args:
-            codes: Of each picture; those that are masked do not matter.
+            codes: Codes of each picture; those that are masked do not matter.
             masked: Where the network is to see the mask.
             labels: Classes, or `num_classes` for none.
             train: Whether to drop.
@@ -127,7 +127,7 @@ def masked_loss(
     """Return the mean cross-entropy of the masked codes, in nats, and of no others.
 
     Args:
-        logits: Of a `MaskGIT`.
+        logits: Logits of a `MaskGIT`.
         codes: What was there before it was masked.
         masked: Where the network saw the mask.
         smoothing: See `token_cross_entropy`; .1 as published.

@@ -73,7 +73,7 @@ def sample_masked(
 
     Args:
         network: The prior.
-        params: Its parameters.
+        params: The network's parameters.
         labels: Classes, or `network.num_classes` for none.
         codes: Pictures of which a part is known; None: nothing is.
         known: Which part; it stays. Given if `codes` are.

@@ -32,7 +32,7 @@ class VQGANSizes:
         attention: Numbers of the levels with attention after each block, from 0 on.
         latent_dim: Channels that encoder and decoder meet in.
         code_dim: Channels of codes.
-        num_groups: Of the normalisations; divides all widths.
+        num_groups: Groups of the normalisations; divides all widths.
 
     Raises:
         InputError: If they cannot be.
@@ -66,7 +66,7 @@ class VQGAN(CodeAutoencoder, kw_only=True):
     """The autoencoder of VQGAN; its critic is `patch_gan.PatchGAN`.
 
     Attributes:
-        sizes: Its sizes.
+        sizes: Sizes of the network.
 
     References:
         Esser et al. 2021, https://arxiv.org/abs/2012.09841, table 7; in the form of

@@ -43,7 +43,7 @@ class Level(nn.Module):
         num_blocks: Residual blocks.
         num_attentions: After each of the first so many blocks, one head of attention
             between all pixels.
-        num_groups: Of the normalisations.
+        num_groups: Groups of the normalisations.
         resize: At the end.
         dtype: Of the computation; parameters are float32.
     """

@@ -35,7 +35,7 @@ def translate(
 
     Args:
         module: The network.
-        params: Its parameters.
+        params: The network's parameters.
         source: Tokens, each row ending in `eos`, then padding.
         max_new: Most tokens of a target, `eos` included.
         beams: Hypotheses a row; 1 is greedy, without a length penalty.
@@ -73,7 +73,7 @@ def attention_weights(
 
     Args:
         module: The network.
-        params: Its parameters.
+        params: The network's parameters.
         source: As for a training step.
         targets: As for a training step: row t predicts the token after `targets[t]`.
 

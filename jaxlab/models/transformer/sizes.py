@@ -48,7 +48,7 @@ class TransformerSizes(nn.Module, kw_only=True):
     """Fields that the three networks share.
 
     Attributes:
-        width: Of the residual stream.
+        width: Channels of the residual stream.
         num_heads: Attention heads.
         hidden_dim: Width inside the MLPs; 0: four times `width`.
         num_kv_heads: See `MultiHeadAttention`.

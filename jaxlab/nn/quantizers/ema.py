@@ -36,7 +36,7 @@ class EMAQuantizer(TableQuantizer):
         start: Where the first codes come from.
         revive_below: Share of the mean use below which a code is replaced by a latent
             of the batch, its count and sum with it; 0 leaves dead codes.
-        codebook_init: Of the codes of a random start.
+        codebook_init: Initializer of the codes of a random start.
 
     References:
         van den Oord et al. 2017, https://arxiv.org/abs/1711.00937, appendix A.1, and

@@ -38,7 +38,7 @@ class FSQ(nn.Module):
     learnt, so the loss is 0.
 
     Attributes:
-        levels: Of each channel, at least 3.
+        levels: Levels of each channel, at least 3.
         dim: Channels of the latents; if not as many as levels, they are projected and
             projected back. None: as many.
 

@@ -30,7 +30,7 @@ class LFQ(nn.Module):
         beta: Weight of the commitment term.
         entropy_weight: Weight of the entropy term.
         entropy_gamma: Weight, within that term, of the entropy of the mean choice.
-        temperature: Of the choice.
+        temperature: Temperature of the choice.
 
     References:
         Yu et al. 2023 (MAGVIT-v2), https://arxiv.org/abs/2310.05737, equations 3 to 5.

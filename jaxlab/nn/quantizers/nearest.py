@@ -24,7 +24,7 @@ def nearest_code(
     strided, so that a batch that is split over devices stays split.
 
     Args:
-        vectors: Of any float type. No gradient passes.
+        vectors: Vectors of any float type. No gradient passes.
         codebook: The codes.
         block: Distances in memory at a time.
 
@@ -62,7 +62,7 @@ def closeness(
     that mean.
 
     Args:
-        vectors: Of any float type.
+        vectors: Vectors of any float type.
         codebook: The codes.
     """
     codebook = codebook.astype(jnp.float32)

@@ -48,7 +48,7 @@ def move_counts(
 
     Args:
         counts: Averages before the batch.
-        batch_counts: Of the batch.
+        batch_counts: Counts of the batch.
         decay: Share of the averages that a batch leaves.
         revive_below: Share of the mean count below which a code is dead; a revived one
             is given twice as much, so that it is not dead again at once.

@@ -42,7 +42,8 @@ class TableQuantizer(nn.Module):
         estimator: How gradients pass to the latents; see `estimators`.
         entropy_weight: Weight of the entropy term, which reads a whole matrix of
             distances; 0 makes none.
-        temperature: Of the choice in the entropy term, in squared distances.
+        temperature: Temperature of the choice in the entropy term, in squared
+            distances.
 
     References:
         van den Oord et al. 2017, https://arxiv.org/abs/1711.00937.

@@ -32,8 +32,8 @@ class VectorQuantizer(TableQuantizer):
         start: Where the first codes come from.
         revive_below: Share of the mean use below which a code is replaced by a latent
             of the batch, such as .05; 0 leaves dead codes.
-        decay: Of the average use.
-        codebook_init: Of the parameter.
+        decay: Share of the average use that a batch leaves.
+        codebook_init: Initializer of the parameter.
 
     References:
         van den Oord et al. 2017, https://arxiv.org/abs/1711.00937, equation 3.
