@@ -121,17 +121,18 @@ class RunFolder:
                     f"{self.experiment}; give another --run-dir"
                 )
             free = (*self.free, "data") if self._has_fingerprint() else self.free
-            if not (different := difference(found, wanted, free)):
-                self._moved = difference(found, wanted, self.free)
-            if different:
-                raise InputError(
-                    f"run folder {self.path} holds another run: "
-                    f"{'; '.join(different)}. Give the same values to resume it, or "
-                    "another --run-dir"
-                )
+            if different := difference(found, wanted, free):
+                raise self._is_another(different)
+            self._moved = difference(found, wanted, self.free)
         elif self._is_main:
             whole = {"format": FORMAT, "experiment": self.experiment, "config": wanted}
             write_fields(file, whole)
+
+    def _is_another(self, different: list[str]) -> InputError:
+        return InputError(
+            f"run folder {self.path} holds another run: {'; '.join(different)}. Give "
+            "the same values to resume it, or another --run-dir"
+        )
 
     def _has_fingerprint(self) -> bool:
         """Tell whether the data can be known again wherever they lie now."""
@@ -198,10 +199,7 @@ class RunFolder:
             InputError: If the data have another name and were not shown to be the same.
         """
         if self._moved:
-            raise InputError(
-                f"run folder {self.path} holds another run: {'; '.join(self._moved)}. "
-                "Give the same values to resume it, or another --run-dir"
-            )
+            raise self._is_another(self._moved)
         self._earlier_seconds = seconds
         if self._is_main:
             kept, damage = drop_metrics(self.path, step)
